@@ -1,1 +1,34 @@
-//! The `protocol` crate.
+//! What the nodes of `assent` say to each other and what they promise.
+//!
+//! - [`id`]: the names of things: transactions, attempts, nodes, positions in a log.
+//! - [`operation`]: what a transaction does, and what it gets back.
+//! - [`refusal`]: why a transaction, or one participant's part of it, was refused.
+//! - [`message`]: what nodes say; `message_codec`: its bytes.
+//! - [`record`]: what nodes promise; the bytes that stand in their logs.
+//! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
+//! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
+//! - [`limits`]: every maximum, with its reason.
+//!
+//! `WIRE.md` is the specification of every byte.
+//!
+//! Not here: sockets, files, clocks, threads. Nothing here allocates what a peer asks for before
+//! the bytes that justify it have arrived and passed their checksum.
+
+pub mod codec;
+pub mod frame;
+pub mod id;
+pub mod limits;
+pub mod machine;
+pub mod message;
+mod message_codec;
+pub mod operation;
+pub mod record;
+pub mod refusal;
+
+pub use codec::Malformed;
+pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Role, Tick, TxnId};
+pub use machine::{Effects, Journal, Machine, Outbox, Room};
+pub use message::Message;
+pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
+pub use record::{Record, Write};
+pub use refusal::{Reason, Refusal};

@@ -1,0 +1,101 @@
+//! The contract between a protocol machine and whatever runs it: the driver of `node` on a real
+//! disk and network, a golden script or a simulator on none.
+//!
+//! A machine is a pure, deterministic function of the records and messages that it is given. It
+//! owns no socket, file, clock, thread or random number.
+
+use crate::id::{Lsn, NodeId, Tick};
+use crate::message::Message;
+use crate::record::Record;
+
+/// A protocol machine: a coordinator or a participant.
+pub trait Machine {
+    /// Rebuilds state from one record at start-up. Produces no effects. Records that a checkpoint
+    /// logged again come again.
+    fn replay(&mut self, at: Lsn, record: Record);
+
+    /// After the last replayed record, before the first message.
+    fn start(&mut self, now: Tick, effects: &mut Effects<'_>);
+
+    /// Takes one message. [`Message::Hello`] tells of a new connection.
+    fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>);
+
+    /// Does what has become due.
+    fn tick(&mut self, now: Tick, effects: &mut Effects<'_>);
+
+    /// When something becomes due next.
+    fn next_tick(&self) -> Option<Tick>;
+
+    /// The epoch that this node announces in its hello; 0 if it has none. Read after
+    /// [`Machine::start`] has become durable.
+    fn epoch(&self) -> u32;
+
+    /// Logs again what it still needs, slice by slice. The first call, with 0, logs everything
+    /// that later records refer to; then, while it returns a position, it is called again with
+    /// that position between other work.
+    fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64>;
+}
+
+/// Whether a log takes new promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Plenty,
+    /// The disk is nearly full: what was promised can still be decided, nothing new fits.
+    Scarce,
+}
+
+/// A log, as a machine sees it.
+pub trait Journal {
+    /// Appends a record and returns its position. It becomes durable later.
+    fn append(&mut self, record: &Record) -> Lsn;
+
+    /// The position after the last appended record: durable up to here means that all is.
+    fn end(&self) -> Lsn;
+
+    /// Whether new promises fit.
+    fn room(&self) -> Room;
+}
+
+/// Where messages leave: the gate.
+pub trait Outbox {
+    /// Takes a message that may leave once the log is durable up to `gate`. Messages to the same
+    /// node leave in the order in which their gates open.
+    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message);
+}
+
+/// What a machine does to the world: it appends records and sends messages.
+pub struct Effects<'a> {
+    journal: &'a mut dyn Journal,
+    outbox: &'a mut dyn Outbox,
+}
+
+impl<'a> Effects<'a> {
+    /// Effects on this log and this gate.
+    pub fn new(journal: &'a mut dyn Journal, outbox: &'a mut dyn Outbox) -> Self {
+        Self { journal, outbox }
+    }
+
+    /// Promises: appends a record.
+    pub fn log(&mut self, record: &Record) -> Lsn {
+        self.journal.append(record)
+    }
+
+    /// Sends a message that leaves only when every record logged before it is durable.
+    pub fn send(&mut self, to: NodeId, message: &Message) {
+        let gate = self.journal.end();
+        self.outbox.post(to, gate, message);
+    }
+
+    /// Sends a message that promises nothing and reveals nothing that could be undone; each use
+    /// says why. It may overtake messages that wait for their records.
+    pub fn send_now(&mut self, to: NodeId, message: &Message) {
+        self.outbox.post(to, Lsn(0), message);
+    }
+
+    /// Whether new promises fit in the log.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.journal.room()
+    }
+}

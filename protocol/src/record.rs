@@ -1,0 +1,330 @@
+//! What nodes promise: the records in their logs, and their bytes.
+//!
+//! Invariant: what a participant writes stands first in its record, at an offset that follows
+//! from the lengths alone, so that the storage engine can find a value in the log again.
+//! A value is logged once, when it is promised; the outcome is a few bytes.
+//!
+//! Records logged again by a checkpoint replace what they repeat.
+
+use bytes::{BufMut, Bytes};
+
+use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_txn, put_value};
+use crate::id::{Age, Attempt, Lsn, TxnId};
+use crate::limits::{OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX};
+use crate::message_codec::{put_age, read_age};
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Participant: will commit this if told so. Forced before the YES vote.
+    Prepared(Promise),
+    /// Participant: committed this in one phase. Forced before the answer.
+    CommittedOnePhase(Promise),
+    /// Participant: was told to commit. Forced before the acknowledgement.
+    Committed {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// Participant: was told to abort. Not forced: without it, the answer to a question is the same.
+    Aborted {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// Participant: has met this epoch of this coordinator, and obeys no earlier one.
+    Fenced {
+        /// Which coordinator.
+        coordinator: u32,
+        /// Its epoch.
+        epoch: u32,
+    },
+
+    /// Coordinator: has started. Forced before anything is said under the epoch.
+    Started {
+        /// Counts the starts.
+        epoch: u32,
+    },
+    /// Coordinator: the decision is to commit. Forced before anyone hears of it.
+    Decided {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+        /// Fingerprint of the operations.
+        digest: u64,
+        /// Who has to be told, and where each one's promise stands in its log.
+        participants: Vec<(u32, Lsn)>,
+    },
+    /// Coordinator: a participant committed it in one phase. Not forced.
+    DecidedElsewhere {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+        /// Fingerprint of the operations.
+        digest: u64,
+    },
+    /// Coordinator: every participant has acknowledged. Not forced.
+    Finished {
+        /// Which.
+        txn: TxnId,
+    },
+
+    /// Either, at a checkpoint: committed transactions within the retention, oldest first.
+    Outcomes(Vec<CommittedOutcome>),
+}
+
+/// What a participant promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Which transaction.
+    pub txn: TxnId,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Who decides.
+    pub coordinator: u32,
+    /// Its age, for those that meet its locks.
+    pub age: Age,
+    /// Fingerprint of the operations.
+    pub digest: u64,
+    /// What it writes: exclusive locks. At most one write a key.
+    pub writes: Vec<Write>,
+    /// What it read besides: shared locks.
+    pub reads: Vec<Bytes>,
+    /// The ranges that it scanned, `start..end`: shared locks.
+    pub ranges: Vec<(Bytes, Bytes)>,
+    /// All participants of the transaction.
+    pub participants: Vec<u32>,
+}
+
+/// A key's new value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Which.
+    pub key: Bytes,
+    /// The value; `None` removes the key.
+    pub value: Option<Bytes>,
+}
+
+/// That a transaction committed, as remembered within the retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedOutcome {
+    /// Which.
+    pub txn: TxnId,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Fingerprint of the operations.
+    pub digest: u64,
+    /// Who decided it.
+    pub coordinator: u32,
+}
+
+const PREPARED: u8 = 1;
+const COMMITTED_ONE_PHASE: u8 = 2;
+const COMMITTED: u8 = 3;
+const ABORTED: u8 = 4;
+const FENCED: u8 = 5;
+const STARTED: u8 = 6;
+const DECIDED: u8 = 7;
+const DECIDED_ELSEWHERE: u8 = 8;
+const FINISHED: u8 = 9;
+const OUTCOMES: u8 = 10;
+
+/// Where the writes begin in the bytes of a [`Promise`]'s record: after kind, transaction,
+/// attempt, coordinator, age, digest and the count of writes.
+const WRITES_AT: usize = 1 + 16 + 8 + 4 + 12 + 8 + 2;
+
+/// The length that stands for "removed".
+const REMOVED: u32 = u32::MAX;
+
+impl Promise {
+    /// For each write, where its value's bytes begin within the encoded record.
+    pub fn value_offsets(&self) -> impl Iterator<Item = u32> {
+        let mut at = WRITES_AT;
+        self.writes.iter().map(move |write| {
+            let value_at = at + 2 + write.key.len() + 4;
+            at = value_at + write.value.as_ref().map_or(0, Bytes::len);
+            value_at as u32
+        })
+    }
+
+    fn put(&self, kind: u8, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put_u8(kind);
+        put_txn(out, self.txn);
+        put_attempt(out, self.attempt);
+        out.put_u32_le(self.coordinator);
+        put_age(out, self.age);
+        out.put_u64_le(self.digest);
+        put_count(out, self.writes.len(), OPERATIONS_MAX);
+        debug_assert_eq!(out.len() - start, WRITES_AT);
+        for write in &self.writes {
+            put_key(out, &write.key);
+            match &write.value {
+                Some(value) => put_value(out, value),
+                None => out.put_u32_le(REMOVED),
+            }
+        }
+        put_count(out, self.reads.len(), OPERATIONS_MAX);
+        for key in &self.reads {
+            put_key(out, key);
+        }
+        put_count(out, self.ranges.len(), OPERATIONS_MAX);
+        for (start, end) in &self.ranges {
+            put_key(out, start);
+            put_key(out, end);
+        }
+        put_participants(out, &self.participants);
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        Ok(Self {
+            txn: reader.txn()?,
+            attempt: reader.attempt()?,
+            coordinator: reader.u32("coordinator")?,
+            age: read_age(reader)?,
+            digest: reader.u64("digest")?,
+            writes: read_list(reader, 6, "writes", Write::read)?,
+            reads: read_list(reader, 2, "reads", Reader::key)?,
+            ranges: read_list(reader, 4, "ranges", |reader| Ok((reader.key()?, reader.key()?)))?,
+            participants: reader.participants()?,
+        })
+    }
+}
+
+fn read_list<T>(
+    reader: &mut Reader,
+    bytes_each_min: usize,
+    field: &'static str,
+    read: impl Fn(&mut Reader) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let count = reader.count(bytes_each_min, OPERATIONS_MAX, field)?;
+    (0..count).map(|_| read(reader)).collect()
+}
+
+impl Write {
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        let key = reader.key()?;
+        let length = reader.u32("value length")?;
+        let value = match length {
+            REMOVED => None,
+            length => Some(reader.slice(length as usize, crate::limits::VALUE_BYTES_MAX, "value")?),
+        };
+        Ok(Self { key, value })
+    }
+}
+
+impl Record {
+    /// Appends the encoded record.
+    ///
+    /// # Panics
+    /// If it exceeds a limit: a machine bounds what it promises.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        match self {
+            Self::Prepared(promise) => promise.put(PREPARED, out),
+            Self::CommittedOnePhase(promise) => promise.put(COMMITTED_ONE_PHASE, out),
+            Self::Committed { txn, attempt } => put_head(out, COMMITTED, *txn, *attempt),
+            Self::Aborted { txn, attempt } => put_head(out, ABORTED, *txn, *attempt),
+            Self::Fenced { coordinator, epoch } => {
+                out.put_u8(FENCED);
+                out.put_u32_le(*coordinator);
+                out.put_u32_le(*epoch);
+            }
+            Self::Started { epoch } => {
+                out.put_u8(STARTED);
+                out.put_u32_le(*epoch);
+            }
+            Self::Decided { txn, attempt, digest, participants } => {
+                put_head(out, DECIDED, *txn, *attempt);
+                out.put_u64_le(*digest);
+                put_count(out, participants.len(), PARTICIPANTS_MAX);
+                for (participant, prepared_at) in participants {
+                    out.put_u32_le(*participant);
+                    out.put_u64_le(prepared_at.0);
+                }
+            }
+            Self::DecidedElsewhere { txn, attempt, digest } => {
+                put_head(out, DECIDED_ELSEWHERE, *txn, *attempt);
+                out.put_u64_le(*digest);
+            }
+            Self::Finished { txn } => {
+                out.put_u8(FINISHED);
+                put_txn(out, *txn);
+            }
+            Self::Outcomes(outcomes) => {
+                out.put_u8(OUTCOMES);
+                put_count(out, outcomes.len(), OUTCOMES_PER_RECORD_MAX);
+                for outcome in outcomes {
+                    put_txn(out, outcome.txn);
+                    put_attempt(out, outcome.attempt);
+                    out.put_u64_le(outcome.digest);
+                    out.put_u32_le(outcome.coordinator);
+                }
+            }
+        }
+        let length = out.len() - start;
+        assert!(length <= RECORD_BYTES_MAX, "a record of {length} bytes");
+    }
+
+    /// Reads a whole record from verified bytes.
+    ///
+    /// # Errors
+    /// If the bytes are not a record of this version.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let record = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(record)
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        let kind = reader.u8("record kind")?;
+        Ok(match kind {
+            PREPARED => Self::Prepared(Promise::read(reader)?),
+            COMMITTED_ONE_PHASE => Self::CommittedOnePhase(Promise::read(reader)?),
+            COMMITTED => Self::Committed { txn: reader.txn()?, attempt: reader.attempt()? },
+            ABORTED => Self::Aborted { txn: reader.txn()?, attempt: reader.attempt()? },
+            FENCED => Self::Fenced { coordinator: reader.u32("coordinator")?, epoch: reader.u32("epoch")? },
+            STARTED => Self::Started { epoch: reader.u32("epoch")? },
+            DECIDED => {
+                let (txn, attempt, digest) = (reader.txn()?, reader.attempt()?, reader.u64("digest")?);
+                let count = reader.count(12, PARTICIPANTS_MAX, "participants")?;
+                let participants = (0..count)
+                    .map(|_| Ok((reader.u32("participant")?, Lsn(reader.u64("prepared at")?))))
+                    .collect::<Result<_, Malformed>>()?;
+                Self::Decided { txn, attempt, digest, participants }
+            }
+            DECIDED_ELSEWHERE => {
+                Self::DecidedElsewhere { txn: reader.txn()?, attempt: reader.attempt()?, digest: reader.u64("digest")? }
+            }
+            FINISHED => Self::Finished { txn: reader.txn()? },
+            OUTCOMES => {
+                let count = reader.count(OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, "outcomes")?;
+                let outcomes = (0..count).map(|_| CommittedOutcome::read(reader)).collect::<Result<_, _>>()?;
+                Self::Outcomes(outcomes)
+            }
+            code => return Err(Malformed::UnknownCode { field: "record kind", code }),
+        })
+    }
+}
+
+impl CommittedOutcome {
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        Ok(Self {
+            txn: reader.txn()?,
+            attempt: reader.attempt()?,
+            digest: reader.u64("digest")?,
+            coordinator: reader.u32("coordinator")?,
+        })
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, kind: u8, txn: TxnId, attempt: Attempt) {
+    out.put_u8(kind);
+    put_txn(out, txn);
+    put_attempt(out, attempt);
+}
