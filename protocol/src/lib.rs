@@ -7,6 +7,7 @@
 //! - [`record`]: what nodes promise; the bytes that stand in their logs.
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
 //! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
+//! - [`routing`]: which participant holds a key.
 //! - [`limits`]: every maximum, with its reason.
 //!
 //! `WIRE.md` is the specification of every byte.
@@ -24,10 +25,11 @@ mod message_codec;
 pub mod operation;
 pub mod record;
 pub mod refusal;
+pub mod routing;
 
 pub use codec::Malformed;
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Role, Tick, TxnId};
-pub use machine::{Effects, Journal, Machine, Outbox, Room};
+pub use machine::{Effects, Journal, Machine, Outbox, Room, StartError};
 pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};

@@ -36,6 +36,10 @@ pub const RECORD_BYTES_MAX: usize = 3 << 20;
 /// Participants of one cluster, and so of one transaction.
 pub const PARTICIPANTS_MAX: usize = 64;
 
+/// Parts of the key space, each held by one participant. Enough that a bin of 64 participants is a
+/// fine grain to move, few enough that the whole table is one small record.
+pub const BINS: u16 = 4_096;
+
 /// Outcomes in one checkpoint record, so that a checkpoint advances in slices.
 pub const OUTCOMES_PER_RECORD_MAX: usize = 1_024;
 

@@ -15,7 +15,10 @@ pub trait Machine {
     fn replay(&mut self, at: Lsn, record: Record);
 
     /// After the last replayed record, before the first message.
-    fn start(&mut self, now: Tick, effects: &mut Effects<'_>);
+    ///
+    /// # Errors
+    /// If the log and the configuration do not fit together; the node must not run.
+    fn start(&mut self, now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError>;
 
     /// Takes one message. [`Message::Hello`] tells of a new connection.
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>);
@@ -34,6 +37,22 @@ pub trait Machine {
     /// that later records refer to; then, while it returns a position, it is called again with
     /// that position between other work.
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64>;
+}
+
+/// Why a machine must not run on what its log holds. The operator is to change the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The keys were dealt to other participants than the configured ones.
+    #[error(
+        "the keys in this cluster were dealt to the participants {dealt:?}, but {configured:?} are configured; \
+         name the same participants, or start with a new data directory"
+    )]
+    OtherParticipants {
+        /// Who holds the keys.
+        dealt: Vec<u32>,
+        /// Who was configured.
+        configured: Vec<u32>,
+    },
 }
 
 /// Whether a log takes new promises.

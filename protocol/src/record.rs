@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_txn, put_value};
 use crate::id::{Age, Attempt, Lsn, TxnId};
-use crate::limits::{OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX};
 use crate::message_codec::{put_age, read_age};
 
 /// One record.
@@ -73,6 +73,12 @@ pub enum Record {
         txn: TxnId,
     },
 
+    /// Coordinator: who holds each bin. Forced before the first transaction.
+    Bins {
+        /// The owner of each bin.
+        owners: Vec<u32>,
+    },
+
     /// Either, at a checkpoint: committed transactions within the retention, oldest first.
     Outcomes(Vec<CommittedOutcome>),
 }
@@ -132,6 +138,7 @@ const DECIDED: u8 = 7;
 const DECIDED_ELSEWHERE: u8 = 8;
 const FINISHED: u8 = 9;
 const OUTCOMES: u8 = 10;
+const BIN_TABLE: u8 = 11;
 
 /// Where the writes begin in the bytes of a [`Promise`]'s record: after kind, transaction,
 /// attempt, coordinator, age, digest and the count of writes.
@@ -255,6 +262,11 @@ impl Record {
                 out.put_u8(FINISHED);
                 put_txn(out, *txn);
             }
+            Self::Bins { owners } => {
+                out.put_u8(BIN_TABLE);
+                put_count(out, owners.len(), BINS as usize);
+                owners.iter().for_each(|owner| out.put_u32_le(*owner));
+            }
             Self::Outcomes(outcomes) => {
                 out.put_u8(OUTCOMES);
                 put_count(out, outcomes.len(), OUTCOMES_PER_RECORD_MAX);
@@ -306,6 +318,11 @@ impl Record {
                 let count = reader.count(OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, "outcomes")?;
                 let outcomes = (0..count).map(|_| CommittedOutcome::read(reader)).collect::<Result<_, _>>()?;
                 Self::Outcomes(outcomes)
+            }
+            BIN_TABLE => {
+                let count = reader.count(4, BINS as usize, "bins")?;
+                let owners = (0..count).map(|_| reader.u32("owner")).collect::<Result<_, _>>()?;
+                Self::Bins { owners }
             }
             code => return Err(Malformed::UnknownCode { field: "record kind", code }),
         })
