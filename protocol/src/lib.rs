@@ -7,6 +7,7 @@
 //! - [`record`]: what nodes promise; the bytes that stand in their logs.
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
 //! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
+//! - [`retention`]: what is remembered of finished transactions.
 //! - [`routing`]: which participant holds a key.
 //! - [`limits`]: every maximum, with its reason.
 //!
@@ -25,6 +26,7 @@ mod message_codec;
 pub mod operation;
 pub mod record;
 pub mod refusal;
+pub mod retention;
 pub mod routing;
 
 pub use codec::Malformed;
@@ -34,3 +36,4 @@ pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};
 pub use refusal::{Reason, Refusal};
+pub use retention::Retention;

@@ -1,0 +1,94 @@
+//! What is remembered of finished transactions: the newest so many, the oldest forgotten first.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use rustc_hash::FxBuildHasher;
+
+use crate::id::TxnId;
+
+/// A bounded memory of finished transactions.
+#[derive(Debug)]
+pub struct Retention<T> {
+    remembered: HashMap<TxnId, T, FxBuildHasher>,
+    order: VecDeque<TxnId>,
+    /// How many were ever forgotten: the position of the first in `order`.
+    forgotten: u64,
+    txns_max: usize,
+}
+
+impl<T: Copy> Retention<T> {
+    /// Remembers at most `txns_max` transactions.
+    #[must_use]
+    pub fn new(txns_max: usize) -> Self {
+        Self { remembered: HashMap::default(), order: VecDeque::new(), forgotten: 0, txns_max: txns_max.max(1) }
+    }
+
+    /// Remembers a transaction. The first outcome of an id stands.
+    pub fn remember(&mut self, txn: TxnId, outcome: T) {
+        match self.remembered.entry(txn) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => _ = vacant.insert(outcome),
+        }
+        self.order.push_back(txn);
+        if self.order.len() > self.txns_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.remembered.remove(&oldest);
+            self.forgotten += 1;
+        }
+    }
+
+    /// What is remembered of a transaction.
+    #[must_use]
+    pub fn get(&self, txn: TxnId) -> Option<T> {
+        self.remembered.get(&txn).copied()
+    }
+
+    /// The position after the newest.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.forgotten + self.order.len() as u64
+    }
+
+    /// At most `count_max` outcomes from position `from` on, the oldest first, and the position
+    /// after them. Positions stay valid while others are remembered and forgotten.
+    pub fn slice(&self, from: u64, count_max: usize) -> (impl Iterator<Item = T>, u64) {
+        let skip = from.saturating_sub(self.forgotten).min(self.order.len() as u64) as usize;
+        let count = count_max.min(self.order.len() - skip);
+        let next = self.forgotten + (skip + count) as u64;
+        (self.order.range(skip..skip + count).filter_map(|txn| self.get(*txn)), next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_forgotten_first_and_the_first_outcome_stands() {
+        let mut retention = Retention::new(2);
+        retention.remember(TxnId(1), 'a');
+        retention.remember(TxnId(1), 'z');
+        retention.remember(TxnId(2), 'b');
+        assert_eq!(retention.get(TxnId(1)), Some('a'));
+        retention.remember(TxnId(3), 'c');
+        assert_eq!(retention.get(TxnId(1)), None);
+        assert_eq!(retention.get(TxnId(3)), Some('c'));
+    }
+
+    #[test]
+    fn slices_meet_all_that_stays_remembered() {
+        let mut retention = Retention::new(4);
+        for number in 0..4u128 {
+            retention.remember(TxnId(number), number);
+        }
+        let (first, next) = retention.slice(0, 2);
+        assert_eq!(first.collect::<Vec<_>>(), [0, 1]);
+        retention.remember(TxnId(4), 4);
+        let (rest, next) = retention.slice(next, 9);
+        assert_eq!(rest.collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(next, retention.end());
+    }
+}
