@@ -1,1 +1,26 @@
-//! The `participant` crate.
+//! The participant: one shard of the data. It locks, checks, promises, votes, and does as it is
+//! told.
+//!
+//! - [`Participant`] (`machine.rs`): one function for each message.
+//! - `locks.rs`: strict two-phase locking with wait-die.
+//! - `execute.rs`: the operations.
+//! - [`Config`]: what it can be told.
+//!
+//! Which message meets which state, and what is forced before which answer, is one table in
+//! `coordinator/PROTOCOLS.md`.
+//!
+//! Invariants:
+//! - A YES vote, a commit's acknowledgement and an answer that shows data leave through the gate:
+//!   after everything that was logged before them.
+//! - The locks of a prepared transaction stay until its outcome is known here.
+//! - Nothing is written to the table except what a record in the log says.
+//!
+//! Not here: I/O, clocks, randomness, hash maps with random order, deciding.
+
+mod config;
+mod execute;
+mod locks;
+mod machine;
+
+pub use config::Config;
+pub use machine::Participant;

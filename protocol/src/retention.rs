@@ -7,6 +7,9 @@ use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
 
 use crate::id::TxnId;
+use crate::limits::OUTCOMES_PER_RECORD_MAX;
+use crate::machine::Effects;
+use crate::record::{CommittedOutcome, Record};
 
 /// A bounded memory of finished transactions.
 #[derive(Debug)]
@@ -59,6 +62,20 @@ impl<T: Copy> Retention<T> {
         let count = count_max.min(self.order.len() - skip);
         let next = self.forgotten + (skip + count) as u64;
         (self.order.range(skip..skip + count).filter_map(|txn| self.get(*txn)), next)
+    }
+}
+
+impl Retention<CommittedOutcome> {
+    /// Logs the next outcomes of a checkpoint, from position `from` up to `until`, and returns the
+    /// position from which to go on, if any are left.
+    pub fn log_slice(&self, from: u64, until: u64, effects: &mut Effects<'_>) -> Option<u64> {
+        let left = until.saturating_sub(from.max(self.forgotten)) as usize;
+        let (outcomes, next) = self.slice(from, left.min(OUTCOMES_PER_RECORD_MAX));
+        let outcomes: Vec<_> = outcomes.collect();
+        if !outcomes.is_empty() {
+            effects.log(&Record::Outcomes(outcomes));
+        }
+        (next < until).then_some(next)
     }
 }
 

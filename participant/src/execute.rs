@@ -1,0 +1,220 @@
+//! Runs the operations of a transaction against the table, under locks that it already holds.
+//!
+//! Nothing is changed here: the result is what the transaction would write, and what it read.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+use bytes::{Bytes, BytesMut};
+use engine::{Table, TableError};
+use protocol::limits::{RESULTS_BYTES_MAX, VALUE_BYTES_MAX, WRITE_SET_BYTES_MAX};
+use protocol::operation::{ROW_BYTES_FIXED, parse_number, result_bytes};
+use protocol::{Condition, Operation, OperationResult, Reason, ScanOf, Totals, Write};
+
+use crate::locks::{LockSet, Mode};
+
+/// What a transaction comes to at this participant.
+#[derive(Debug, Default)]
+pub(crate) struct Execution {
+    /// One for each operation.
+    pub(crate) results: Vec<OperationResult>,
+    /// The new values, ordered by key.
+    pub(crate) writes: Vec<Write>,
+}
+
+/// Why a transaction cannot be done here, and which operation is to blame.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) operation: Option<u16>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, operation: None }
+    }
+}
+
+/// The locks that operations need.
+pub(crate) fn locks_of(operations: &[Operation]) -> LockSet {
+    let mut keys = Vec::with_capacity(operations.len());
+    let mut ranges = Vec::new();
+    for operation in operations {
+        match operation {
+            Operation::Scan { start, end, .. } => ranges.push((start.clone(), end.clone())),
+            Operation::Get { key }
+            | Operation::Put { key, .. }
+            | Operation::Delete { key }
+            | Operation::Add { key, .. }
+            | Operation::Append { key, .. }
+            | Operation::Expect { key, .. } => {
+                keys.push((key.clone(), if operation.writes() { Mode::Exclusive } else { Mode::Shared }));
+            }
+        }
+    }
+    LockSet::new(keys, ranges)
+}
+
+/// Runs `operations` in order; each sees what those before it wrote.
+///
+/// # Errors
+/// The first operation that is refused.
+pub(crate) fn execute(table: &Table, operations: &[Operation]) -> Result<Execution, Refused> {
+    let mut run = Run { table, written: BTreeMap::new(), written_bytes: 0, results_bytes: 2 };
+    let mut results = Vec::with_capacity(operations.len());
+    for (at, operation) in operations.iter().enumerate() {
+        let result = run.step(operation).map_err(|reason| Refused { reason, operation: Some(at as u16) })?;
+        run.results_bytes += result_bytes(&result);
+        if run.results_bytes > RESULTS_BYTES_MAX {
+            return Err(Refused { reason: Reason::TooLarge, operation: Some(at as u16) });
+        }
+        results.push(result);
+    }
+    let writes = run.written.into_iter().map(|(key, value)| Write { key, value }).collect();
+    Ok(Execution { results, writes })
+}
+
+struct Run<'a> {
+    table: &'a Table,
+    written: BTreeMap<Bytes, Option<Bytes>>,
+    written_bytes: usize,
+    results_bytes: usize,
+}
+
+impl Run<'_> {
+    fn step(&mut self, operation: &Operation) -> Result<OperationResult, Reason> {
+        match operation {
+            Operation::Get { key } => Ok(OperationResult::Value(self.get(key)?)),
+            Operation::Put { key, value } => self.set(key, Some(value.clone())),
+            Operation::Delete { key } => self.set(key, None),
+            Operation::Add { key, delta, min, max } => self.add(key, *delta, *min, *max),
+            Operation::Append { key, value } => self.append(key, value),
+            Operation::Expect { key, condition } => self.expect(key, condition),
+            Operation::Scan { start, end, limit, of } => match of {
+                ScanOf::Rows => self.rows(start, end, *limit),
+                ScanOf::Totals => self.totals(start, end),
+            },
+        }
+    }
+
+    fn get(&self, key: &Bytes) -> Result<Option<Bytes>, Reason> {
+        match self.written.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.table.get(key).map_err(damaged),
+        }
+    }
+
+    fn set(&mut self, key: &Bytes, value: Option<Bytes>) -> Result<OperationResult, Reason> {
+        let bytes = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        self.written_bytes += key.len() + bytes(&value);
+        if let Some(before) = self.written.insert(key.clone(), value) {
+            self.written_bytes -= key.len() + bytes(&before);
+        }
+        if self.written_bytes > WRITE_SET_BYTES_MAX { Err(Reason::TooLarge) } else { Ok(OperationResult::Done) }
+    }
+
+    fn add(&mut self, key: &Bytes, delta: i64, min: i64, max: i64) -> Result<OperationResult, Reason> {
+        let before = match self.get(key)? {
+            None => 0,
+            Some(value) => parse_number(&value).ok_or(Reason::NotANumber)?,
+        };
+        let sum = before.checked_add(delta).filter(|sum| (min..=max).contains(sum)).ok_or(Reason::Bound)?;
+        self.set(key, Some(Bytes::from(sum.to_string())))?;
+        Ok(OperationResult::Number(sum))
+    }
+
+    fn append(&mut self, key: &Bytes, value: &Bytes) -> Result<OperationResult, Reason> {
+        let before = self.get(key)?.unwrap_or_default();
+        if before.len() + value.len() > VALUE_BYTES_MAX {
+            return Err(Reason::TooLarge);
+        }
+        let mut after = BytesMut::with_capacity(before.len() + value.len());
+        after.extend_from_slice(&before);
+        after.extend_from_slice(value);
+        self.set(key, Some(after.freeze()))
+    }
+
+    fn expect(&self, key: &Bytes, condition: &Condition) -> Result<OperationResult, Reason> {
+        let found = self.get(key)?;
+        let holds = match condition {
+            Condition::Exists => found.is_some(),
+            Condition::Absent => found.is_none(),
+            Condition::Equals(value) => found.as_ref() == Some(value),
+        };
+        if holds { Ok(OperationResult::Done) } else { Err(Reason::Expectation) }
+    }
+
+    fn rows(&self, start: &Bytes, end: &Bytes, limit: u32) -> Result<OperationResult, Reason> {
+        let rows_max = if limit == 0 { usize::MAX } else { limit as usize };
+        let mut bytes_left = RESULTS_BYTES_MAX.saturating_sub(self.results_bytes + ROW_BYTES_FIXED);
+        let mut rows = Vec::new();
+        let mut more = false;
+        self.scan(start, end, |key, value| {
+            let bytes = ROW_BYTES_FIXED + key.len() + value.len();
+            more = rows.len() == rows_max || bytes > bytes_left;
+            if more {
+                return ControlFlow::Break(());
+            }
+            bytes_left -= bytes;
+            rows.push((key.clone(), value));
+            ControlFlow::Continue(())
+        })?;
+        Ok(OperationResult::Rows { rows, more })
+    }
+
+    fn totals(&self, start: &Bytes, end: &Bytes) -> Result<OperationResult, Reason> {
+        let mut totals = Totals::default();
+        self.scan(start, end, |_, value| {
+            totals.keys += 1;
+            if let Some(number) = parse_number(&value) {
+                totals.sum += i128::from(number);
+                totals.negatives += u64::from(number < 0);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(OperationResult::Totals(totals))
+    }
+
+    /// Visits the table's rows and this transaction's own, merged in the order of keys.
+    fn scan(
+        &self,
+        start: &Bytes,
+        end: &Bytes,
+        mut visit: impl FnMut(&Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Reason> {
+        if !end.is_empty() && end <= start {
+            return Ok(());
+        }
+        let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
+        let mut own = self.written.range::<Bytes, _>((Bound::Included(start), upper)).peekable();
+        let mut broken = false;
+        let stored = self.table.scan(start, end, &mut |key, value| {
+            while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| *own_key < key) {
+                if let Some(own_value) = own_value {
+                    visit(own_key, own_value.clone())?;
+                }
+            }
+            match own.next_if(|(own_key, _)| *own_key == key) {
+                Some((_, None)) => ControlFlow::Continue(()),
+                Some((_, Some(own_value))) => visit(key, own_value.clone()),
+                None => visit(key, value),
+            }
+            .map_break(|()| broken = true)
+        });
+        stored.map_err(damaged)?;
+        for (own_key, own_value) in own {
+            if broken {
+                break;
+            }
+            if let Some(own_value) = own_value {
+                broken = visit(own_key, own_value.clone()).is_break();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The table has said which file and where; the vote only says that.
+fn damaged(_: TableError) -> Reason {
+    Reason::Damaged
+}
