@@ -1,4 +1,5 @@
 //! The client against a coordinator that does exactly what each test says.
+#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
@@ -62,10 +63,9 @@ impl Connection {
     }
 
     async fn hear_submit(&mut self) -> Submit {
-        match self.hear().await {
-            Message::Submit(submit) => submit,
-            other => panic!("expected a transaction, heard {other:?}"),
-        }
+        let message = self.hear().await;
+        let Message::Submit(submit) = message else { panic!("expected a transaction, heard {message:?}") };
+        submit
     }
 }
 
