@@ -1,1 +1,53 @@
-//! The `engine` crate.
+//! The log of a node: records appended in order, made durable in groups, read back at start-up; and the table over it.
+//!
+//! A record is opaque bytes. The engine promises four things (the argument is in `FORMAT.md`):
+//!
+//! 1. what [`Store::durable`] covers is handed out again by the next [`Store::open`], in order and whole;
+//! 2. damage to what was durable is refused with its place, never skipped;
+//! 3. a group is kept whole or cut whole;
+//! 4. after the first failed write nothing becomes durable.
+//!
+//! Code map: `store` is the front, `log` fills and issues groups, `recovery` reads them back through `scan`, `segments`
+//! and `worker` provide files ahead of the writer, `table` and `checkpoint` bound what must be read and kept. Each of
+//! `superblock`, `segment`, `group`, `slice` owns one layout. `storage` is the way to the kernel, `ring` its real form,
+//! `memory` its fake.
+//!
+//! Not here: transactions, votes, sockets, clocks (time is an argument). `unsafe` is only in `ring`.
+
+mod buffer;
+mod bytesio;
+mod checkpoint;
+mod dump;
+mod error;
+mod group;
+mod ledger;
+pub mod limits;
+mod log;
+mod lsn;
+pub mod memory;
+mod open;
+mod options;
+mod recovery;
+pub mod ring;
+mod scan;
+mod segment;
+mod segments;
+mod slice;
+pub mod storage;
+mod store;
+mod superblock;
+mod table;
+mod worker;
+
+pub use buffer::Buffer;
+pub use dump::{Dump, DumpItem, dump};
+pub use error::{LogError, OpenError, TableError};
+pub use group::{GroupInfo, GroupKind, RecordKind};
+pub use lsn::Lsn;
+pub use options::{Options, Owner};
+pub use recovery::{RecoveryReport, TornTail};
+pub use ring::{DirStorage, UringDisk};
+pub use storage::{Completion, Disk, Storage};
+pub use store::{Room, Stats, Store};
+pub use table::{Table, TableStats};
+pub use worker::Worker;

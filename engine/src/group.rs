@@ -1,0 +1,379 @@
+//! The layout of a group and of the records in it (`FORMAT.md`, "Group").
+//!
+//! Invariant: the header's crc is checked before any other field is used, and the length before anything is read by it.
+//! Not here: where groups lie (`log`, `scan`).
+
+use std::ops::Range;
+
+use crate::bytesio::{get_u32, get_u64, put_u32, put_u64, take, take_u32};
+use crate::limits::{BLOCK_BYTES, GROUP_BYTES_MAX};
+use crate::lsn::Lsn;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"asntGRP\x01");
+
+const AT_MAGIC: Range<usize> = 0..8;
+const AT_LOG_ID: Range<usize> = 8..16;
+const AT_LSN: Range<usize> = 16..24;
+const AT_INCARNATION: Range<usize> = 24..32;
+const AT_LENGTH: Range<usize> = 32..36;
+const AT_RECORDS: Range<usize> = 36..40;
+const AT_CHAIN: Range<usize> = 40..48;
+const AT_DURABLE: Range<usize> = 48..56;
+const AT_KIND: usize = 56;
+const AT_RESERVED: Range<usize> = 57..64;
+const AT_PAYLOAD_CRC: Range<usize> = 64..68;
+const AT_HEADER_CRC: Range<usize> = 68..72;
+
+/// Size of a group's header.
+pub(crate) const HEADER_BYTES: usize = 72;
+
+/// Size of the head of a record: length and kind.
+pub(crate) const RECORD_HEAD_BYTES: usize = 5;
+
+const _: () = assert!(AT_HEADER_CRC.end == HEADER_BYTES && HEADER_BYTES <= BLOCK_BYTES);
+
+/// What a group is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupKind {
+    /// It carries records.
+    Data,
+    /// It is empty and raises the durable mark over the group before.
+    Seal,
+    /// It is empty and the last group before a clean stop.
+    CleanSeal,
+}
+
+impl GroupKind {
+    fn code(self) -> u8 {
+        match self {
+            GroupKind::Data => 1,
+            GroupKind::Seal => 2,
+            GroupKind::CleanSeal => 3,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<GroupKind> {
+        match code {
+            1 => Some(GroupKind::Data),
+            2 => Some(GroupKind::Seal),
+            3 => Some(GroupKind::CleanSeal),
+            _ => None,
+        }
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordKind {
+    /// The owner's bytes.
+    Owner,
+    /// A part of the table, written by a checkpoint.
+    TableSlice,
+    /// A checkpoint starts here.
+    CheckpointBegin,
+    /// The checkpoint whose begin it names is whole.
+    CheckpointEnd,
+}
+
+impl RecordKind {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            RecordKind::Owner => 1,
+            RecordKind::TableSlice => 2,
+            RecordKind::CheckpointBegin => 3,
+            RecordKind::CheckpointEnd => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<RecordKind> {
+        match code {
+            1 => Some(RecordKind::Owner),
+            2 => Some(RecordKind::TableSlice),
+            3 => Some(RecordKind::CheckpointBegin),
+            4 => Some(RecordKind::CheckpointEnd),
+            _ => None,
+        }
+    }
+}
+
+/// The header of a group, as it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupInfo {
+    /// Where the group starts.
+    pub lsn: Lsn,
+    /// Which opening of the log wrote it.
+    pub incarnation: u64,
+    /// Bytes of its records, without header and padding.
+    pub length: u32,
+    /// Number of its records.
+    pub records: u32,
+    /// The durable mark when it was issued.
+    pub durable: Lsn,
+    /// What it is for.
+    pub kind: GroupKind,
+    pub(crate) log_id: u64,
+    pub(crate) chain: u64,
+    payload_crc: u32,
+    header_crc: u32,
+}
+
+impl GroupInfo {
+    /// Bytes that the group takes in the log, with header and padding.
+    #[must_use]
+    pub fn padded_bytes(&self) -> u64 {
+        padded(HEADER_BYTES + self.length as usize) as u64
+    }
+
+    /// The position just past the group.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        Lsn(self.lsn.0 + self.padded_bytes())
+    }
+
+    /// The chain value that the next group states.
+    pub(crate) fn chain_after(&self) -> u64 {
+        chain_next(self.chain, self.header_crc, self.payload_crc)
+    }
+}
+
+/// `bytes` rounded up to whole blocks.
+pub(crate) fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(BLOCK_BYTES)
+}
+
+/// Binds a group to all before it.
+fn chain_next(chain: u64, header_crc: u32, payload_crc: u32) -> u64 {
+    let mixed = chain.rotate_left(23) ^ (u64::from(header_crc) << 32 | u64::from(payload_crc));
+    let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 29
+}
+
+/// The payload's crc32c starts from the log's id and the position, so that bytes of another place do not pass.
+fn payload_crc(log_id: u64, lsn: Lsn, payload: &[u8]) -> u32 {
+    let mut seed = [0; 16];
+    put_u64(&mut seed, 0..8, log_id);
+    put_u64(&mut seed, 8..16, lsn.0);
+    crc32c::crc32c_append(crc32c::crc32c(&seed), payload)
+}
+
+/// What the writer knows when it issues a group.
+pub(crate) struct Emit {
+    pub(crate) log_id: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) incarnation: u64,
+    pub(crate) length: u32,
+    pub(crate) records: u32,
+    pub(crate) chain: u64,
+    pub(crate) durable: Lsn,
+    pub(crate) kind: GroupKind,
+}
+
+/// Fills in the header of a padded group in place; returns the chain value after it.
+pub(crate) fn emit(group: &mut [u8], fields: &Emit) -> u64 {
+    assert_eq!(group.len(), padded(HEADER_BYTES + fields.length as usize));
+    assert!(group.len() <= GROUP_BYTES_MAX && fields.durable <= fields.lsn);
+    let payload_crc = payload_crc(fields.log_id, fields.lsn, &group[HEADER_BYTES..]);
+    put_u64(group, AT_MAGIC, MAGIC);
+    put_u64(group, AT_LOG_ID, fields.log_id);
+    put_u64(group, AT_LSN, fields.lsn.0);
+    put_u64(group, AT_INCARNATION, fields.incarnation);
+    put_u32(group, AT_LENGTH, fields.length);
+    put_u32(group, AT_RECORDS, fields.records);
+    put_u64(group, AT_CHAIN, fields.chain);
+    put_u64(group, AT_DURABLE, fields.durable.0);
+    group[AT_KIND] = fields.kind.code();
+    group[AT_RESERVED].fill(0);
+    put_u32(group, AT_PAYLOAD_CRC, payload_crc);
+    let header_crc = crc32c::crc32c(&group[..AT_HEADER_CRC.start]);
+    put_u32(group, AT_HEADER_CRC, header_crc);
+    chain_next(fields.chain, header_crc, payload_crc)
+}
+
+/// Why bytes are not a valid group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Flaw {
+    #[error("the block is all zeros where a group should start")]
+    Zeros,
+    #[error("no group starts here")]
+    NoMagic,
+    #[error("the group header's checksum does not match")]
+    HeaderCrc,
+    #[error("the group header's fields contradict each other")]
+    HeaderFields,
+    #[error("the group is of another log")]
+    OtherLog,
+    #[error("the group says it is at LSN {0}")]
+    OtherLsn(u64),
+    #[error("the group claims to be of a later opening of the log than there was")]
+    OtherIncarnation,
+    #[error("the group does not follow the one before (chain value)")]
+    Chain,
+    #[error("the group's length exceeds its segment")]
+    Length,
+    #[error("the group's payload checksum does not match")]
+    PayloadCrc,
+}
+
+/// Reads a header by itself: magic, crc, and what it says of itself.
+pub(crate) fn parse_header(bytes: &[u8]) -> Result<GroupInfo, Flaw> {
+    let Some(head) = bytes.get(..HEADER_BYTES) else { return Err(Flaw::Length) };
+    if get_u64(head, AT_MAGIC) != MAGIC {
+        let block = &bytes[..bytes.len().min(BLOCK_BYTES)];
+        return Err(if block.iter().all(|&byte| byte == 0) { Flaw::Zeros } else { Flaw::NoMagic });
+    }
+    let header_crc = get_u32(head, AT_HEADER_CRC);
+    if crc32c::crc32c(&head[..AT_HEADER_CRC.start]) != header_crc {
+        return Err(Flaw::HeaderCrc);
+    }
+    let kind = GroupKind::from_code(head[AT_KIND]).ok_or(Flaw::HeaderFields)?;
+    let info = GroupInfo {
+        lsn: Lsn(get_u64(head, AT_LSN)),
+        incarnation: get_u64(head, AT_INCARNATION),
+        length: get_u32(head, AT_LENGTH),
+        records: get_u32(head, AT_RECORDS),
+        durable: Lsn(get_u64(head, AT_DURABLE)),
+        kind,
+        log_id: get_u64(head, AT_LOG_ID),
+        chain: get_u64(head, AT_CHAIN),
+        payload_crc: get_u32(head, AT_PAYLOAD_CRC),
+        header_crc,
+    };
+    let empty = info.records == 0 && info.length == 0;
+    let reserved = head[AT_RESERVED].iter().all(|&byte| byte == 0);
+    let sane = reserved && info.durable <= info.lsn && empty == (kind != GroupKind::Data);
+    if sane { Ok(info) } else { Err(Flaw::HeaderFields) }
+}
+
+/// What a reader expects at a position.
+pub(crate) struct Expect {
+    pub(crate) log_id: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) incarnation_max: u64,
+    pub(crate) chain: u64,
+}
+
+/// Checks that `bytes`, which reach to the end of the segment, start with the group that is expected.
+pub(crate) fn check(bytes: &[u8], expect: &Expect) -> Result<GroupInfo, Flaw> {
+    let info = parse_header(bytes)?;
+    if info.log_id != expect.log_id {
+        return Err(Flaw::OtherLog);
+    }
+    if info.lsn != expect.lsn {
+        return Err(Flaw::OtherLsn(info.lsn.0));
+    }
+    if info.incarnation > expect.incarnation_max {
+        return Err(Flaw::OtherIncarnation);
+    }
+    if info.chain != expect.chain {
+        return Err(Flaw::Chain);
+    }
+    let bytes_padded = padded(HEADER_BYTES + info.length as usize);
+    if bytes_padded > GROUP_BYTES_MAX || bytes_padded > bytes.len() {
+        return Err(Flaw::Length);
+    }
+    if payload_crc(info.log_id, info.lsn, &bytes[HEADER_BYTES..bytes_padded]) != info.payload_crc {
+        return Err(Flaw::PayloadCrc);
+    }
+    Ok(info)
+}
+
+/// Starts a record at the end of `bytes`; the payload follows, then [`end_record`].
+pub(crate) fn begin_record(bytes: &mut Vec<u8>, kind: RecordKind) {
+    bytes.extend_from_slice(&[0, 0, 0, 0, kind.code()]);
+}
+
+/// Fills in the length of the record whose head is at `at`; the payload reaches to the end of `bytes`.
+pub(crate) fn end_record(bytes: &mut [u8], at: usize) -> usize {
+    let length = bytes.len() - at - RECORD_HEAD_BYTES;
+    put_u32(bytes, at..at + 4, length as u32);
+    length
+}
+
+/// Walks the records of a valid group: `visit(offset of the payload in the group, kind, payload)`.
+/// `None` if the records contradict the header: the writer was wrong, or a crc collided.
+pub(crate) fn records<'a, E>(
+    group: &'a [u8],
+    info: &GroupInfo,
+    visit: &mut dyn FnMut(usize, RecordKind, &'a [u8]) -> Result<(), E>,
+) -> Option<Result<(), E>> {
+    let end = HEADER_BYTES + info.length as usize;
+    let mut rest = group.get(HEADER_BYTES..end)?;
+    for _ in 0..info.records {
+        let length = take_u32(&mut rest)? as usize;
+        let kind = RecordKind::from_code(*take(&mut rest, 1)?.first()?)?;
+        let offset = end - rest.len();
+        let payload = take(&mut rest, length)?;
+        if let Err(error) = visit(offset, kind, payload) {
+            return Some(Err(error));
+        }
+    }
+    rest.is_empty().then_some(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (Vec<u8>, Expect) {
+        let mut bytes = vec![0; HEADER_BYTES];
+        for payload in [&b"one"[..], b"", b"three"] {
+            let at = bytes.len();
+            begin_record(&mut bytes, RecordKind::Owner);
+            bytes.extend_from_slice(payload);
+            end_record(&mut bytes, at);
+        }
+        let length = (bytes.len() - HEADER_BYTES) as u32;
+        bytes.resize(padded(bytes.len()), 0);
+        let expect = Expect { log_id: 7, lsn: Lsn(8192), incarnation_max: 3, chain: 99 };
+        let (kind, durable) = (GroupKind::Data, Lsn(8192));
+        emit(
+            &mut bytes,
+            &Emit { log_id: 7, lsn: expect.lsn, incarnation: 3, length, records: 3, chain: 99, durable, kind },
+        );
+        (bytes, expect)
+    }
+
+    #[test]
+    fn a_group_reads_back_as_it_was_written() {
+        let (bytes, expect) = sample();
+        let info = check(&bytes, &expect).unwrap();
+        assert_eq!((info.records, info.end()), (3, Lsn(8192 + 4096)));
+        let mut seen = Vec::new();
+        let walked = records::<()>(&bytes, &info, &mut |offset, kind, payload| {
+            seen.push((offset, kind, payload.to_vec()));
+            Ok(())
+        });
+        assert_eq!(walked, Some(Ok(())));
+        let owner = RecordKind::Owner;
+        assert_eq!(
+            seen,
+            [(77, owner, b"one".to_vec()), (85, owner, Vec::new()), (90, owner, b"three".to_vec())]
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_group_is_noticed() {
+        let (bytes, expect) = sample();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&flipped, &expect).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_another_place_log_opening_or_history_is_refused() {
+        let (bytes, expect) = sample();
+        let with = |change: fn(&mut Expect)| {
+            let mut other = Expect { ..expect };
+            change(&mut other);
+            check(&bytes, &other)
+        };
+        assert_eq!(with(|e| e.log_id = 8), Err(Flaw::OtherLog));
+        assert_eq!(with(|e| e.lsn = Lsn(4096)), Err(Flaw::OtherLsn(8192)));
+        assert_eq!(with(|e| e.incarnation_max = 2), Err(Flaw::OtherIncarnation));
+        assert_eq!(with(|e| e.chain = 98), Err(Flaw::Chain));
+        assert_eq!(check(&bytes[..4095], &expect), Err(Flaw::Length));
+        assert_eq!(check(&[0; 4096], &expect), Err(Flaw::Zeros));
+    }
+}

@@ -1,0 +1,103 @@
+//! Every maximum of the engine, with its reason. Sizes are in bytes unless the name says otherwise.
+
+use std::time::Duration;
+
+/// Unit of alignment and padding: a multiple of every sector size in use, and what O_DIRECT accepts everywhere.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Smallest unit that a disk writes whole; what the fake disk tears at.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Largest group. Larger ones add latency and no throughput: 4 MiB already takes milliseconds to write.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Largest payload of a record, so that a group always holds at least one and a reader can bound what it allocates.
+pub const RECORD_BYTES_MAX: usize = 2 << 20;
+
+/// What the engine's own records may exceed [`RECORD_BYTES_MAX`] by: the framing of a table slice that carries one value.
+pub const RECORD_SLACK_BYTES: usize = 4096;
+
+/// Default size of a segment: large against a group (little is lost at its end), small against the disk.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 32 << 20;
+
+/// Smallest segment for production: two of the largest groups.
+pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
+
+/// Smallest segment at all, for tests and simulations, where records are small.
+pub const SEGMENT_BYTES_TEST_MIN: u64 = 64 << 10;
+
+/// Largest segment: recovery holds one in memory.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Most segments of a log: bounds the superblock; 32 GiB at the default size.
+pub const SEGMENTS_MAX: usize = 1024;
+
+/// Freed segment files that are kept for reuse; what exceeds them is deleted.
+pub const SPARE_SEGMENTS_MAX: usize = 4;
+
+/// One of the two copies of the superblock. Holds `SEGMENTS_MAX` list entries.
+pub const SUPERBLOCK_BYTES: usize = 64 << 10;
+
+/// Values up to this size live in the table's memory; larger ones are read from the log.
+pub const INLINE_VALUE_BYTES_MAX: usize = 256;
+
+/// Log that one call of `checkpoint_slice` aims at: about as long on the disk as a busy group.
+pub const CHECKPOINT_SLICE_BYTES: usize = 64 << 10;
+
+/// Table entries that one call of `checkpoint_slice` looks at, so that its time is bounded too.
+pub const CHECKPOINT_SLICE_KEYS_MAX: usize = 4096;
+
+/// Default of `Options::checkpoint_bytes`: read back in well under a second.
+pub const CHECKPOINT_BYTES_DEFAULT: u64 = 128 << 20;
+
+/// A segment with live large values in less than this share of its bytes is compacted.
+pub const COMPACT_BELOW_PERCENT: u64 = 50;
+
+/// Most live bytes that one checkpoint moves, so that a checkpoint ends and frees space before the next is due.
+pub const COMPACT_BYTES_MAX: u64 = 64 << 20;
+
+/// Closed groups that wait in memory before `room` says `Scarce`: the disk is behind, or there is no space.
+pub const QUEUE_BYTES_SCARCE: usize = 4 * GROUP_BYTES_MAX;
+
+/// Closed groups that wait in memory before the log gives up: the owner ignored `Scarce`.
+pub const QUEUE_BYTES_MAX: usize = 16 * GROUP_BYTES_MAX;
+
+/// Buffers kept for reuse: one open, one in flight, one between.
+pub const BUFFERS_MAX: usize = 3;
+
+/// Default of `Options::seal_idle`.
+pub const SEAL_IDLE_DEFAULT: Duration = Duration::from_millis(20);
+
+/// Time between two attempts to create a segment where there is no space.
+pub const NO_SPACE_RETRY_US: u64 = 1_000_000;
+
+/// Group write times kept for `Store::drain_write_times`; older ones are dropped when nobody asks.
+pub const WRITE_TIMES_MAX: usize = 1024;
+
+/// Bytes left in ready segments below which new promises are refused (`Room::Scarce`), a share of the segment size.
+pub const RESERVE_PROMISES_DIVISOR: u64 = 4;
+
+/// Bytes left in ready segments below which checkpoint slices pause too, so that decisions still fit.
+pub const RESERVE_DECISIONS_DIVISOR: u64 = 8;
+
+/// Largest record payload for a given segment size: `RECORD_BYTES_MAX`, less in the small segments of tests.
+#[must_use]
+pub const fn record_bytes_max(segment_bytes: u64) -> usize {
+    let share = (segment_bytes / 4) as usize;
+    if share < RECORD_BYTES_MAX { share } else { RECORD_BYTES_MAX }
+}
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
+const _: () = assert!(RECORD_BYTES_MAX + RECORD_SLACK_BYTES + BLOCK_BYTES < GROUP_BYTES_MAX);
+const _: () = assert!((GROUP_BYTES_MAX + BLOCK_BYTES) as u64 <= SEGMENT_BYTES_MIN);
+const _: () = assert!(SEGMENT_BYTES_TEST_MIN < SEGMENT_BYTES_MIN && SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX);
+const _: () = assert!(SUPERBLOCK_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(INLINE_VALUE_BYTES_MAX < CHECKPOINT_SLICE_BYTES);
+const _: () = assert!(CHECKPOINT_SLICE_BYTES < RECORD_BYTES_MAX);
+const _: () = assert!(QUEUE_BYTES_SCARCE < QUEUE_BYTES_MAX);
+const _: () = assert!(RESERVE_PROMISES_DIVISOR < RESERVE_DECISIONS_DIVISOR);
+// A record of the largest size, with its slack and both headers, fits the smallest segment.
+const _: () = assert!(
+    record_bytes_max(SEGMENT_BYTES_TEST_MIN) + RECORD_SLACK_BYTES + 3 * BLOCK_BYTES < SEGMENT_BYTES_TEST_MIN as usize
+);

@@ -1,0 +1,318 @@
+//! The writer: records fill the open group, full groups wait in a queue, one group is in flight.
+//!
+//! Invariants: a group's position is fixed when it is opened, so a record's LSN is known when it is appended; groups are
+//! issued in the order of their positions, and the next only when the one before is durable; after the first failed or
+//! short write nothing is issued any more. Not here: which file (`segments`), when (`store`).
+
+use std::collections::VecDeque;
+
+use crate::buffer::Buffer;
+use crate::error::LogError;
+use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RECORD_HEAD_BYTES, RecordKind, padded};
+use crate::limits::{
+    BLOCK_BYTES, BUFFERS_MAX, GROUP_BYTES_MAX, RECORD_BYTES_MAX, RECORD_SLACK_BYTES, record_bytes_max,
+};
+use crate::lsn::Lsn;
+use crate::segment::SegmentHeader;
+use crate::storage::Completion;
+use crate::superblock::Anchor;
+
+/// What does not change while the log is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) log_id: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+/// A group that is being filled or waits.
+struct Group {
+    lsn: Lsn,
+    /// Content of the buffer: the segment's header block first if this is the segment's first group, then the group.
+    buffer: Buffer,
+    /// Where the group starts in the buffer: 0, or past the segment's header.
+    group_at: usize,
+    /// Bytes that the buffer may hold.
+    capacity: usize,
+    records: u32,
+    /// The checkpoint begin record in it.
+    begin: Option<Lsn>,
+    kind: GroupKind,
+}
+
+impl Group {
+    /// The position just past the group, padded.
+    fn end(&self) -> Lsn {
+        Lsn(self.lsn.0 + padded(self.buffer.len() - self.group_at) as u64)
+    }
+}
+
+/// What is on its way to the disk.
+struct InFlight {
+    lsn: Lsn,
+    end: Lsn,
+    bytes: usize,
+    kind: GroupKind,
+}
+
+/// A group that is ready to be written.
+pub(crate) struct Issue {
+    pub(crate) lsn: Lsn,
+    /// Where in its segment's file the write starts, in bytes.
+    pub(crate) offset: u64,
+    pub(crate) buffer: Buffer,
+}
+
+/// Counts of what was issued.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) groups: u64,
+    pub(crate) seals: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) padding: u64,
+}
+
+/// The writing end of the log.
+pub(crate) struct Log {
+    identity: Identity,
+    record_bytes_max: usize,
+    open: Group,
+    closed: VecDeque<Group>,
+    queued_bytes: usize,
+    in_flight: Option<InFlight>,
+    /// The chain value after the last issued group, and where that ends.
+    chain: u64,
+    issued: Lsn,
+    durable: Lsn,
+    end: Lsn,
+    /// Where the group that holds the last begin record lies, once it is issued.
+    anchor: Option<Anchor>,
+    last_kind: Option<GroupKind>,
+    pool: Vec<Buffer>,
+    pub(crate) counts: Counts,
+}
+
+impl Log {
+    /// A log whose next group goes to `tail` or past it, after the chain value there.
+    pub(crate) fn new(identity: Identity, tail: Lsn, chain: u64) -> Log {
+        let mut pool = Vec::new();
+        let open = open_group(&mut pool, &identity, tail);
+        Log {
+            identity,
+            record_bytes_max: record_bytes_max(identity.segment_bytes),
+            open,
+            closed: VecDeque::new(),
+            queued_bytes: 0,
+            in_flight: None,
+            chain,
+            issued: tail,
+            durable: tail,
+            end: tail,
+            anchor: None,
+            last_kind: None,
+            pool,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The position just past the last record.
+    pub(crate) fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Everything before is durable.
+    pub(crate) fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// Where the next byte would go, at the earliest.
+    pub(crate) fn position(&self) -> Lsn {
+        Lsn(self.open.lsn.0 + (self.open.buffer.len() - self.open.group_at) as u64)
+    }
+
+    /// Bytes of closed groups that wait.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Whether records wait for the disk or are on their way to it.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.is_some() || !self.closed.is_empty() || self.open.records > 0
+    }
+
+    /// The kind of the last group that became durable in this incarnation.
+    pub(crate) fn last_kind(&self) -> Option<GroupKind> {
+        self.last_kind
+    }
+
+    /// Where replay of the last begun checkpoint would start; known once its group is issued.
+    pub(crate) fn anchor(&self) -> Option<Anchor> {
+        self.anchor
+    }
+
+    /// Appends a record whose payload `encode` appends to the vector it is given; returns the payload's position.
+    pub(crate) fn append(&mut self, kind: RecordKind, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Lsn {
+        let bytes = self.open.buffer.tail();
+        let at = bytes.len();
+        group::begin_record(bytes, kind);
+        encode(bytes);
+        let length = group::end_record(bytes, at);
+        let slack = if kind == RecordKind::Owner { 0 } else { RECORD_SLACK_BYTES };
+        assert!(length <= self.record_bytes_max + slack, "a record of {length} bytes exceeds the limit");
+        self.open.records += 1;
+        self.counts.records += 1;
+        if self.open.buffer.len() > self.open.capacity {
+            self.overflow(RECORD_HEAD_BYTES + length);
+        }
+        self.end = self.position();
+        let lsn = Lsn(self.end.0 - length as u64);
+        if kind == RecordKind::CheckpointBegin {
+            self.open.begin = Some(lsn);
+            self.anchor = None;
+        }
+        lsn
+    }
+
+    /// Moves the last record, of `bytes` bytes with its head, out of the open group, which it does not fit.
+    #[cold]
+    fn overflow(&mut self, bytes: usize) {
+        let record = {
+            let content = self.open.buffer.content();
+            content[content.len() - bytes..].to_vec()
+        };
+        let kept = self.open.buffer.len() - bytes;
+        self.open.buffer.truncate(kept);
+        self.open.records -= 1;
+        if self.open.records > 0 {
+            self.close();
+        }
+        if self.open.buffer.len() + bytes > self.open.capacity {
+            let next_segment = (self.open.lsn.segment(self.identity.segment_bytes) + 1) * self.identity.segment_bytes;
+            self.reopen(Lsn(next_segment));
+        }
+        self.open.buffer.tail().extend_from_slice(&record);
+        self.open.records += 1;
+        assert!(self.open.buffer.len() <= self.open.capacity, "every record fits the start of a segment");
+    }
+
+    /// Replaces the open group, which is empty, by one at `lsn`.
+    fn reopen(&mut self, lsn: Lsn) {
+        let next = open_group(&mut self.pool, &self.identity, lsn);
+        let old = std::mem::replace(&mut self.open, next);
+        self.give_back(old.buffer);
+    }
+
+    /// Puts the open group into the queue and opens the next behind it.
+    fn close(&mut self) {
+        let next = open_group(&mut self.pool, &self.identity, self.open.end());
+        let closed = std::mem::replace(&mut self.open, next);
+        self.queued_bytes += closed.buffer.len();
+        self.closed.push_back(closed);
+    }
+
+    fn give_back(&mut self, mut buffer: Buffer) {
+        if self.pool.len() < BUFFERS_MAX {
+            buffer.clear();
+            self.pool.push(buffer);
+        }
+    }
+
+    /// Queues an empty group that raises the durable mark.
+    pub(crate) fn seal(&mut self, kind: GroupKind) {
+        assert!(kind != GroupKind::Data && !self.is_busy());
+        self.open.kind = kind;
+        self.close();
+        self.counts.seals += 1;
+    }
+
+    /// The position of the group that would be issued next; `None` while one is in flight or if there is nothing.
+    pub(crate) fn issuable(&self) -> Option<Lsn> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let open = (self.open.records > 0).then_some(self.open.lsn);
+        self.closed.front().map(|group| group.lsn).or(open)
+    }
+
+    /// Finishes the next group: headers, padding, checksums. It counts as in flight from now on.
+    pub(crate) fn issue(&mut self) -> Issue {
+        assert!(self.issuable().is_some());
+        if self.closed.is_empty() {
+            self.close();
+        }
+        let mut group = self.closed.pop_front().expect("there is a group to issue");
+        self.queued_bytes -= group.buffer.len();
+        let length = group.buffer.len() - group.group_at - HEADER_BYTES;
+        let group_bytes = padded(HEADER_BYTES + length);
+        group.buffer.pad_to(group.group_at + group_bytes);
+        group.buffer.realign();
+        let identity = self.identity;
+        let (header, body) = group.buffer.content_mut().split_at_mut(group.group_at);
+        if group.group_at > 0 {
+            SegmentHeader {
+                log_id: identity.log_id,
+                index: group.lsn.segment(identity.segment_bytes),
+                incarnation: identity.incarnation,
+                final_lsn: self.issued,
+                chain: self.chain,
+            }
+            .emit(header);
+        }
+        if let Some(begin) = group.begin {
+            self.anchor = Some(Anchor { group: group.lsn, begin, chain: self.chain, size: 0 });
+        }
+        let fields = Emit {
+            log_id: identity.log_id,
+            lsn: group.lsn,
+            incarnation: identity.incarnation,
+            length: length as u32,
+            records: group.records,
+            chain: self.chain,
+            durable: self.durable,
+            kind: group.kind,
+        };
+        self.chain = group::emit(body, &fields);
+        let end = Lsn(group.lsn.0 + group_bytes as u64);
+        self.issued = end;
+        self.counts.groups += 1;
+        self.counts.bytes += group.buffer.len() as u64;
+        self.counts.padding += (group_bytes - HEADER_BYTES - length) as u64;
+        self.in_flight = Some(InFlight { lsn: group.lsn, end, bytes: group.buffer.len(), kind: group.kind });
+        let offset = group.lsn.offset(identity.segment_bytes) - group.group_at as u64;
+        Issue { lsn: group.lsn, offset, buffer: group.buffer }
+    }
+
+    /// Takes the end of the write in flight. `file` names the file for the error.
+    pub(crate) fn complete(&mut self, completion: Completion, file: &dyn Fn(Lsn) -> String) -> Result<(), LogError> {
+        let group = self.in_flight.take().expect("a completion belongs to the group in flight");
+        let failed = |reason: String| LogError::Write { file: file(group.lsn), lsn: group.lsn, reason };
+        match completion.result {
+            Ok(written) if written == group.bytes => {
+                self.durable = group.end;
+                self.last_kind = Some(group.kind);
+                self.give_back(completion.buffer);
+                Ok(())
+            }
+            Ok(written) => Err(failed(format!("{written} of {} bytes were written", group.bytes))),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// An empty group at `lsn`, or at the start of the next segment if there is no room for a group at `lsn`.
+fn open_group(pool: &mut Vec<Buffer>, identity: &Identity, lsn: Lsn) -> Group {
+    assert!(lsn.0.is_multiple_of(BLOCK_BYTES as u64));
+    let mut buffer = pool.pop().unwrap_or_else(|| {
+        let group_bytes = GROUP_BYTES_MAX.min(identity.segment_bytes as usize);
+        let record_bytes = RECORD_BYTES_MAX.min(identity.segment_bytes as usize);
+        Buffer::with_capacity(group_bytes + record_bytes + RECORD_SLACK_BYTES + 2 * BLOCK_BYTES)
+    });
+    let offset = lsn.offset(identity.segment_bytes) as usize;
+    let group_at = if offset <= BLOCK_BYTES { BLOCK_BYTES } else { 0 };
+    let lsn = if offset == 0 { Lsn(lsn.0 + BLOCK_BYTES as u64) } else { lsn };
+    let room = (identity.segment_bytes - lsn.offset(identity.segment_bytes)) as usize;
+    buffer.pad_to(group_at + HEADER_BYTES);
+    let capacity = group_at + room.min(GROUP_BYTES_MAX);
+    Group { lsn, buffer, group_at, capacity, records: 0, begin: None, kind: GroupKind::Data }
+}

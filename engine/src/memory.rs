@@ -1,0 +1,391 @@
+//! A fake disk for tests and the simulator: files in memory, sectors that tear, operations that fail, a power cut.
+//!
+//! The model: what was synced stays; of a write that was not, a power cut keeps any subset of its sectors; a created or
+//! deleted name that was not synced may be there or not. After a power cut or a fault that stands for one, every
+//! operation fails until [`Memory::crash`]. Not here: misdirected writes and decay: use [`Memory::edit_segment`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::buffer::Buffer;
+use crate::limits::{SECTOR_BYTES, SUPERBLOCK_BYTES};
+use crate::storage::{Completion, Disk, Storage};
+
+/// What an operation does instead of working.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It fails; of a write any subset of the sectors may be on the disk after the next power cut.
+    Io,
+    /// A group's write stops half way; other operations fail.
+    Short,
+    /// It finds no space.
+    NoSpace,
+    /// The power is cut while it runs.
+    PowerCut,
+}
+
+/// The shared state of a fake disk. Clones are handles of the same disk, which outlives the logs opened on it.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    superblock: Option<Vec<u8>>,
+    segments: BTreeMap<u32, Vec<u8>>,
+    /// Writes whose sectors may or may not survive a power cut.
+    unsynced: Vec<(Target, usize, Vec<u8>)>,
+    /// Names that may or may not survive a power cut: their state before.
+    names: Vec<Name>,
+    in_flight: VecDeque<Completion>,
+    /// Writes in flight as they were issued, oldest first.
+    issued: VecDeque<(u32, usize, Vec<u8>)>,
+    operations: u64,
+    faults: BTreeMap<u64, Fault>,
+    off: bool,
+    held: bool,
+    space_bytes: Option<u64>,
+    logs: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Superblock,
+    Segment(u32),
+}
+
+enum Name {
+    CreatedSuperblock(Vec<u8>),
+    Created(u32, u64),
+    Deleted(u32, Vec<u8>),
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+impl State {
+    /// Counts an operation; the fault planned for it, or an error if it cannot run at all.
+    fn operation(&mut self) -> io::Result<Option<Fault>> {
+        if self.off {
+            return Err(power_is_off());
+        }
+        self.operations += 1;
+        let fault = self.faults.remove(&self.operations);
+        self.off = fault == Some(Fault::PowerCut);
+        Ok(fault)
+    }
+
+    /// Counts an operation that is not a write: it happens or it does not.
+    fn simple_operation(&mut self) -> io::Result<()> {
+        match self.operation()? {
+            None => Ok(()),
+            Some(Fault::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
+            Some(Fault::Io | Fault::Short) => Err(io::Error::other("input/output error")),
+            Some(Fault::PowerCut) => Err(power_is_off()),
+        }
+    }
+
+    fn file(&mut self, target: Target) -> Option<&mut Vec<u8>> {
+        match target {
+            Target::Superblock => self.superblock.as_mut(),
+            Target::Segment(slot) => self.segments.get_mut(&slot),
+        }
+    }
+
+    fn put(&mut self, target: Target, offset: usize, bytes: &[u8]) {
+        if let Some(file) = self.file(target) {
+            file[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    fn segment(&self, slot: u32, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let file = self.segments.get(&slot).ok_or(io::ErrorKind::NotFound)?;
+        let range = file.get(offset as usize..).and_then(|rest| rest.get(..length));
+        range.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl Memory {
+    /// An empty disk without limit of space.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    /// The disk's files.
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(self.clone())
+    }
+
+    /// The disk's way to write groups.
+    #[must_use]
+    pub fn disk(&self) -> MemoryDisk {
+        MemoryDisk(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations so far: each write, sync, creation and deletion counts.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Plans a fault for the operation that is the `nth` from now, counted from 1.
+    pub fn fail(&self, nth: u64, fault: Fault) {
+        let mut state = self.state();
+        let at = state.operations + nth;
+        state.faults.insert(at, fault);
+    }
+
+    /// Limits the space for segment files, in bytes.
+    pub fn set_space(&self, bytes: Option<u64>) {
+        self.state().space_bytes = bytes;
+    }
+
+    /// While held, group writes do not finish; [`Memory::release`] lets single ones.
+    pub fn hold(&self, held: bool) {
+        self.state().held = held;
+    }
+
+    /// Finishes the oldest group write in flight although they are held; whether there was one.
+    pub fn release(&self) -> bool {
+        self.state().finish()
+    }
+
+    /// Cuts the power and restores it: any subset of unsynced sectors survives, chosen from `seed`.
+    pub fn crash(&self, seed: u64) {
+        let mut random = seed;
+        self.crash_choosing(&mut || {
+            random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = random;
+            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ mixed >> 31) & 1 == 1
+        });
+    }
+
+    /// Cuts the power and restores it; `keep` is asked for each unsynced sector and name in turn whether it survives.
+    pub fn crash_choosing(&self, keep: &mut dyn FnMut() -> bool) {
+        let mut state = self.state();
+        let issued = std::mem::take(&mut state.issued);
+        let in_flight = issued.into_iter().map(|(slot, offset, bytes)| (Target::Segment(slot), offset, bytes));
+        let mut writes = std::mem::take(&mut state.unsynced);
+        writes.extend(in_flight);
+        for (target, offset, bytes) in writes {
+            for (sector, part) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                if keep() {
+                    state.put(target, offset + sector * SECTOR_BYTES, part);
+                }
+            }
+        }
+        for name in std::mem::take(&mut state.names) {
+            match (name, keep()) {
+                (Name::CreatedSuperblock(bytes), true) => state.superblock = Some(bytes),
+                (Name::Created(slot, bytes), true) => {
+                    state.segments.insert(slot, vec![0; bytes as usize]);
+                }
+                (Name::Deleted(slot, bytes), false) => {
+                    state.segments.entry(slot).or_insert(bytes);
+                }
+                (Name::CreatedSuperblock(_) | Name::Created(..), false) | (Name::Deleted(..), true) => {}
+            }
+        }
+        state.in_flight.clear();
+        state.faults.clear();
+        state.off = false;
+        state.held = false;
+    }
+
+    /// Changes a segment file's bytes (damage, truncation). `None` if there is no such file.
+    pub fn edit_segment<T>(&self, slot: u32, edit: impl FnOnce(&mut Vec<u8>) -> T) -> Option<T> {
+        self.state().segments.get_mut(&slot).map(edit)
+    }
+
+    /// Changes the superblock file's bytes. `None` if there is none.
+    pub fn edit_superblock<T>(&self, edit: impl FnOnce(&mut Vec<u8>) -> T) -> Option<T> {
+        self.state().superblock.as_mut().map(edit)
+    }
+
+    /// Removes a segment file; whether there was one.
+    pub fn remove_segment(&self, slot: u32) -> bool {
+        self.state().segments.remove(&slot).is_some()
+    }
+
+    /// Removes the superblock file; whether there was one.
+    pub fn remove_superblock(&self) -> bool {
+        self.state().superblock.take().is_some()
+    }
+
+    /// Slots of the segment files.
+    #[must_use]
+    pub fn slots(&self) -> Vec<u32> {
+        self.state().segments.keys().copied().collect()
+    }
+
+    /// A disk of its own with the same durable content.
+    #[must_use]
+    pub fn copy(&self) -> Memory {
+        let state = self.state();
+        Memory(Arc::new(Mutex::new(State {
+            superblock: state.superblock.clone(),
+            segments: state.segments.clone(),
+            logs: state.logs,
+            ..State::default()
+        })))
+    }
+}
+
+impl State {
+    fn finish(&mut self) -> bool {
+        let Some((slot, offset, bytes)) = self.issued.pop_front() else { return false };
+        let mut buffer = Buffer::with_capacity(bytes.len());
+        buffer.pad_to(bytes.len());
+        buffer.content_mut().copy_from_slice(&bytes);
+        let result = match self.operation() {
+            Err(error) => {
+                self.unsynced.push((Target::Segment(slot), offset, bytes));
+                Err(error)
+            }
+            Ok(None) => {
+                self.put(Target::Segment(slot), offset, &bytes);
+                Ok(bytes.len())
+            }
+            Ok(Some(Fault::Short)) => {
+                self.put(Target::Segment(slot), offset, &bytes[..bytes.len() / 2]);
+                Ok(bytes.len() / 2)
+            }
+            Ok(Some(fault)) => {
+                self.unsynced.push((Target::Segment(slot), offset, bytes));
+                Err(if fault == Fault::PowerCut { power_is_off() } else { io::Error::other("input/output error") })
+            }
+        };
+        self.in_flight.push_back(Completion { result, buffer, elapsed_us: 0 });
+        true
+    }
+}
+
+/// Writes groups to a [`Memory`]: a write finishes when it is asked for, unless writes are held.
+pub struct MemoryDisk(Memory);
+
+impl Disk for MemoryDisk {
+    fn write(&mut self, slot: u32, offset: u64, buffer: Buffer) {
+        assert!(buffer.is_aligned() && buffer.len().is_multiple_of(SECTOR_BYTES));
+        self.0.state().issued.push_back((slot, offset as usize, buffer.content().to_vec()));
+    }
+
+    fn reap(&mut self) -> Option<Completion> {
+        let mut state = self.0.state();
+        if !state.held {
+            state.finish();
+        }
+        state.in_flight.pop_front()
+    }
+}
+
+impl Storage for Memory {
+    fn random_u64(&self) -> u64 {
+        let mut state = self.state();
+        state.logs += 1;
+        0x6c6f_6700 + state.logs
+    }
+
+    fn superblock_read(&self) -> io::Result<Option<Vec<u8>>> {
+        let state = self.state();
+        if state.off { Err(power_is_off()) } else { Ok(state.superblock.clone()) }
+    }
+
+    fn superblock_create(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        if let Err(error) = state.simple_operation() {
+            state.names.push(Name::CreatedSuperblock(bytes.to_vec()));
+            return Err(error);
+        }
+        state.superblock = Some(bytes.to_vec());
+        Ok(())
+    }
+
+    fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        if let Err(error) = state.simple_operation() {
+            state.unsynced.push((Target::Superblock, copy * SUPERBLOCK_BYTES, bytes.to_vec()));
+            return Err(error);
+        }
+        state.put(Target::Superblock, copy * SUPERBLOCK_BYTES, bytes);
+        Ok(())
+    }
+
+    fn segments(&self) -> io::Result<BTreeMap<u32, u64>> {
+        let state = self.state();
+        if state.off {
+            return Err(power_is_off());
+        }
+        Ok(state.segments.iter().map(|(&slot, file)| (slot, file.len() as u64)).collect())
+    }
+
+    fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
+        let mut state = self.state();
+        if state.segments.contains_key(&slot) {
+            return Ok(());
+        }
+        let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
+        if state.space_bytes.is_some_and(|space| used + bytes > space) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if let Err(error) = state.simple_operation() {
+            if state.off {
+                state.names.push(Name::Created(slot, bytes));
+            }
+            return Err(error);
+        }
+        state.segments.insert(slot, vec![0; bytes as usize]);
+        state.names.clear();
+        Ok(())
+    }
+
+    fn segment_delete(&self, slot: u32) -> io::Result<()> {
+        let mut state = self.state();
+        state.simple_operation()?;
+        if let Some(file) = state.segments.remove(&slot) {
+            state.names.push(Name::Deleted(slot, file));
+        }
+        Ok(())
+    }
+
+    fn segment_read(&self, slot: u32, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let state = self.state();
+        if state.off {
+            return Err(power_is_off());
+        }
+        into.copy_from_slice(state.segment(slot, offset, into.len())?);
+        Ok(())
+    }
+
+    fn segment_sync(&self, _slot: u32) -> io::Result<()> {
+        self.state().simple_operation()
+    }
+
+    fn segment_warm(&self, _slot: u32) {}
+
+    fn value(&self, slot: u32, offset: u64, length: usize) -> io::Result<Bytes> {
+        self.state().segment(slot, offset, length).map(Bytes::copy_from_slice)
+    }
+
+    fn is_direct(&self) -> bool {
+        true
+    }
+
+    fn superblock_name(&self) -> String {
+        "superblock".to_owned()
+    }
+
+    fn segment_name(&self, slot: u32) -> String {
+        format!("segment-{slot:04}")
+    }
+}

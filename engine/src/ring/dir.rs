@@ -1,0 +1,282 @@
+//! A data directory: its lock, the superblock file, the segment files and their maps.
+//!
+//! Invariants: a file that has its final name is whole and durable, with mode 0600; the directory is locked as long as
+//! this value lives; segment files are opened by the worker ahead of the ring thread. Not here: group writes (`uring`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use memmap2::Mmap;
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::map::map;
+use crate::buffer::Buffer;
+use crate::error::OpenError;
+use crate::limits::{BLOCK_BYTES, SUPERBLOCK_BYTES};
+use crate::storage::Storage;
+
+const SUPERBLOCK: &str = "superblock";
+const SEGMENT_PREFIX: &str = "segment-";
+const UNFINISHED: &str = ".new";
+const PROBE: &str = "probe.new";
+
+/// Zero-filling goes in writes of this size.
+const FILL_BYTES: usize = 1 << 20;
+
+/// The files of a log in a directory.
+pub struct DirStorage {
+    path: PathBuf,
+    /// Held for its lock.
+    directory: File,
+    direct: bool,
+    writable: bool,
+    open: Mutex<HashMap<u32, Segment>>,
+}
+
+struct Segment {
+    file: Arc<File>,
+    map: Option<Arc<Mmap>>,
+}
+
+impl DirStorage {
+    /// Locks the directory `path`, and creates it if its parent exists.
+    ///
+    /// # Errors
+    /// `Locked` if another process (or another value in this one) has it; `Io` otherwise.
+    pub fn open(path: &Path) -> Result<DirStorage, OpenError> {
+        let io = |operation| move |source| OpenError::Io { file: path.display().to_string(), operation, source };
+        if !path.exists() {
+            fs::DirBuilder::new().mode(0o700).create(path).map_err(io("creating the directory"))?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(io("syncing the parent directory"))?;
+        }
+        let directory = File::open(path).map_err(io("opening the directory"))?;
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Locked { dir: path.display().to_string() }),
+            Err(error) => return Err(io("locking the directory")(error.into())),
+        }
+        let direct = probe(path).map_err(io("writing a probe file"))?;
+        if !direct {
+            tracing::warn!(dir = %path.display(), "O_DIRECT is refused here; groups go through the page cache");
+        }
+        Ok(DirStorage { path: path.to_owned(), directory, direct, writable: true, open: Mutex::default() })
+    }
+
+    /// Opens a directory to be read only, without a lock.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open_read_only(path: &Path) -> Result<DirStorage, OpenError> {
+        let directory = File::open(path).map_err(|source| OpenError::Io {
+            file: path.display().to_string(),
+            operation: "opening the directory",
+            source,
+        })?;
+        let direct = false;
+        Ok(DirStorage { path: path.to_owned(), directory, direct, writable: false, open: Mutex::default() })
+    }
+
+    /// The file of a segment, to be written in the way that this directory allows.
+    pub(super) fn file(&self, slot: u32) -> io::Result<Arc<File>> {
+        if let Some(segment) = self.segments_open().get(&slot) {
+            return Ok(Arc::clone(&segment.file));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(self.writable).custom_flags(self.flags());
+        let file = Arc::new(options.open(self.segment_path(slot))?);
+        self.segments_open().insert(slot, Segment { file: Arc::clone(&file), map: None });
+        Ok(file)
+    }
+
+    /// How files are opened: past the page cache and durable at each write, where the file system takes that.
+    fn flags(&self) -> i32 {
+        let flags = if self.direct { OFlags::DIRECT | OFlags::DSYNC } else { OFlags::empty() };
+        flags.bits().cast_signed()
+    }
+
+    fn segments_open(&self) -> MutexGuard<'_, HashMap<u32, Segment>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn map(&self, slot: u32) -> io::Result<Arc<Mmap>> {
+        if let Some(Segment { map: Some(map), .. }) = self.segments_open().get(&slot) {
+            return Ok(Arc::clone(map));
+        }
+        let file = self.file(slot)?;
+        let mapped = Arc::new(map(&file)?);
+        if let Some(segment) = self.segments_open().get_mut(&slot) {
+            segment.map = Some(Arc::clone(&mapped));
+        }
+        Ok(mapped)
+    }
+
+    fn segment_path(&self, slot: u32) -> PathBuf {
+        self.path.join(format!("{SEGMENT_PREFIX}{slot:04}"))
+    }
+
+    fn superblock_path(&self) -> PathBuf {
+        self.path.join(SUPERBLOCK)
+    }
+
+    fn create(&self, path: &Path, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED);
+        let made = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
+            .and_then(|file| fill(&file).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&unfinished, path));
+        if made.is_err() {
+            // Gives the space back, for decisions.
+            let _ = fs::remove_file(&unfinished);
+            return made;
+        }
+        self.directory.sync_all()
+    }
+}
+
+/// Whether the directory's file system takes O_DIRECT writes of whole blocks.
+fn probe(path: &Path) -> io::Result<bool> {
+    let path = path.join(PROBE);
+    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path);
+    let block = Buffer::zeroed(BLOCK_BYTES);
+    let written = opened.and_then(|file| file.write_all_at(block.content(), 0));
+    let removed = fs::remove_file(&path);
+    match written {
+        Ok(()) => removed.map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        // What else is wrong shows, with its place, where it matters.
+        Err(_other) => Ok(true),
+    }
+}
+
+impl Storage for DirStorage {
+    fn random_u64(&self) -> u64 {
+        // The keys of each `RandomState` come from the operating system's random numbers.
+        RandomState::new().hash_one(std::process::id())
+    }
+
+    fn superblock_read(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match OpenOptions::new().read(true).custom_flags(self.flags()).open(self.superblock_path()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut buffer = Buffer::zeroed(2 * SUPERBLOCK_BYTES);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer.content_mut()[filled..], filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+            // Past the page cache a read that is not whole blocks long has met the file's end.
+            if !filled.is_multiple_of(BLOCK_BYTES) {
+                break;
+            }
+        }
+        Ok(Some(buffer.content()[..filled].to_vec()))
+    }
+
+    fn superblock_create(&self, bytes: &[u8]) -> io::Result<()> {
+        self.create(&self.superblock_path(), |mut file| file.write_all(bytes))
+    }
+
+    fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()> {
+        assert!(copy < 2 && bytes.len() == SUPERBLOCK_BYTES);
+        let file = OpenOptions::new().write(true).custom_flags(self.flags()).open(self.superblock_path())?;
+        let mut buffer = Buffer::zeroed(bytes.len());
+        buffer.content_mut().copy_from_slice(bytes);
+        file.write_all_at(buffer.content(), (copy * SUPERBLOCK_BYTES) as u64)?;
+        file.sync_data()
+    }
+
+    fn segments(&self) -> io::Result<BTreeMap<u32, u64>> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.ends_with(UNFINISHED) {
+                if self.writable {
+                    fs::remove_file(entry.path())?;
+                }
+                continue;
+            }
+            if let Some(Ok(slot)) = name.strip_prefix(SEGMENT_PREFIX).map(str::parse::<u32>)
+                && self.segment_path(slot).file_name() == entry.path().file_name()
+            {
+                found.insert(slot, entry.metadata()?.len());
+            }
+        }
+        Ok(found)
+    }
+
+    fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
+        let path = self.segment_path(slot);
+        if !path.exists() {
+            let zeros = Buffer::zeroed(FILL_BYTES.min(bytes as usize));
+            self.create(&path, |mut file| {
+                let mut left = bytes as usize;
+                while left > 0 {
+                    let part = left.min(FILL_BYTES);
+                    file.write_all(&zeros.content()[..part])?;
+                    left -= part;
+                }
+                Ok(())
+            })?;
+        }
+        self.file(slot).map(|_| ())
+    }
+
+    fn segment_delete(&self, slot: u32) -> io::Result<()> {
+        self.segments_open().remove(&slot);
+        fs::remove_file(self.segment_path(slot))
+    }
+
+    fn segment_read(&self, slot: u32, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file(slot)?.read_exact_at(into, offset)
+    }
+
+    fn segment_sync(&self, slot: u32) -> io::Result<()> {
+        self.file(slot)?.sync_data()
+    }
+
+    fn segment_warm(&self, slot: u32) {
+        if let Ok(map) = self.map(slot) {
+            // Touching one byte a page brings it in; the sum keeps the loop.
+            let touched = map.iter().step_by(BLOCK_BYTES).fold(0_u64, |sum, &byte| sum.wrapping_add(u64::from(byte)));
+            std::hint::black_box(touched);
+        }
+    }
+
+    fn value(&self, slot: u32, offset: u64, length: usize) -> io::Result<Bytes> {
+        let map = self.map(slot)?;
+        let end = (offset as usize).checked_add(length);
+        let range = end.and_then(|end| map.get(offset as usize..end));
+        range.map(Bytes::copy_from_slice).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    fn superblock_name(&self) -> String {
+        self.superblock_path().display().to_string()
+    }
+
+    fn segment_name(&self, slot: u32) -> String {
+        self.segment_path(slot).display().to_string()
+    }
+}

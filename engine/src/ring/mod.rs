@@ -1,0 +1,11 @@
+//! The real disk: group writes through io_uring, everything else by system calls.
+//!
+//! The only module of the workspace with `unsafe`: the memory map. Not here: what is written, and when (`log`, `store`).
+#![allow(unsafe_code)]
+
+mod dir;
+mod map;
+mod uring;
+
+pub use dir::DirStorage;
+pub use uring::UringDisk;

@@ -1,0 +1,452 @@
+//! The front of the engine: one log and its table, driven by `poll`.
+//!
+//! Invariants: nothing here blocks after `open`; the first failure is returned by every later call of `poll`, and
+//! `durable` does not move any more. Not here: filling groups (`log`), files ahead (`segments`), superblocks (`ledger`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::checkpoint::{Phase, empty_segments, victims};
+use crate::error::{LogError, OpenError};
+use crate::group::{GroupKind, RecordKind};
+use crate::ledger::{Ledger, Ticket};
+use crate::limits::{
+    CHECKPOINT_SLICE_BYTES, CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR,
+    RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, record_bytes_max,
+};
+use crate::log::Log;
+use crate::lsn::Lsn;
+use crate::open;
+use crate::options::Options;
+use crate::recovery::RecoveryReport;
+use crate::segments::Segments;
+use crate::storage::{Disk, Storage};
+use crate::table::{Table, Walk, WalkEnd};
+use crate::worker::{Job, Reply, Worker};
+
+/// Whether new promises may be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// Yes.
+    Plenty,
+    /// No: only what finishes earlier promises may be appended, until this changes by itself.
+    Scarce,
+}
+
+/// Figures since the open, except where said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Groups written, seals included.
+    pub groups: u64,
+    /// Seals written.
+    pub seals: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Bytes given to the disk for groups.
+    pub bytes: u64,
+    /// Bytes of these that only fill up blocks.
+    pub padding: u64,
+    /// Groups bypass the page cache.
+    pub direct: bool,
+    /// Segments that the log has now.
+    pub segments: usize,
+    /// Freed segment files kept for reuse now.
+    pub spares: usize,
+    /// Checkpoints finished.
+    pub checkpoints: u64,
+    /// Segments freed.
+    pub freed: u64,
+    /// Log since the last checkpoint's begin now, in bytes.
+    pub since_checkpoint: u64,
+}
+
+/// How far a clean stop is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Closing {
+    No,
+    Asked,
+    Sealed,
+    Marking(Ticket),
+    Closed,
+}
+
+/// A log and its table. For one thread; with `UringDisk` it lives and is dropped inside that thread's runtime.
+pub struct Store<D> {
+    options: Options,
+    segment_bytes: u64,
+    storage: Arc<dyn Storage>,
+    disk: D,
+    worker: Worker,
+    table: Table,
+    log: Log,
+    ledger: Ledger,
+    segments: Segments,
+    phase: Phase,
+    /// The begin record of the last begun checkpoint, and the size of the last finished one.
+    checkpoint_begin: Lsn,
+    checkpoint_size: u64,
+    closing: Closing,
+    failed: Option<LogError>,
+    now_us: u64,
+    /// When something last became durable.
+    active_us: u64,
+    write_times_us: VecDeque<u64>,
+    checkpoints: u64,
+    freed: u64,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens or creates the log. Replays every owner record since the last checkpoint through `replay`, and the table's
+    /// slices into `table`, in log order. Blocks.
+    ///
+    /// A record that a checkpoint made the owner log again may be replayed twice, so replay must be idempotent.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. What was replayed before the error must be thrown away.
+    pub fn open(
+        options: Options,
+        storage: Arc<dyn Storage>,
+        disk: D,
+        worker: Worker,
+        table: Table,
+        replay: &mut dyn FnMut(Lsn, Bytes),
+    ) -> Result<(Store<D>, RecoveryReport), OpenError> {
+        let opened = open::open(&options, &storage, &table, replay)?;
+        let superblock = opened.ledger.wanted();
+        let (segment_bytes, checkpoint) = (superblock.segment_bytes, superblock.checkpoint);
+        let mut store = Store {
+            options,
+            segment_bytes,
+            storage,
+            disk,
+            worker,
+            table,
+            log: opened.log,
+            ledger: opened.ledger,
+            segments: opened.segments,
+            phase: Phase::Idle,
+            checkpoint_begin: checkpoint.begin,
+            checkpoint_size: checkpoint.size,
+            closing: Closing::No,
+            failed: None,
+            now_us: 0,
+            active_us: 0,
+            write_times_us: VecDeque::new(),
+            checkpoints: 0,
+            freed: 0,
+        };
+        for slot in opened.surplus {
+            store.worker.submit(&store.storage, Job::Delete { slot });
+        }
+        Ok((store, opened.report))
+    }
+
+    /// Appends an owner's record: `encode` appends the payload to the vector that it is given and touches nothing
+    /// before. Returns the position of the payload's first byte. After a failure the record goes nowhere.
+    ///
+    /// # Panics
+    /// The payload exceeds [`Store::record_bytes_max`], or the log is being closed.
+    #[inline]
+    pub fn append(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Lsn {
+        assert!(self.closing == Closing::No, "nothing is appended after close_start");
+        self.log.append(RecordKind::Owner, encode)
+    }
+
+    /// Largest payload that `append` takes, in bytes.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> usize {
+        record_bytes_max(self.segment_bytes)
+    }
+
+    /// The position just past the last record: what a message sent now must wait for.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        self.log.end()
+    }
+
+    /// Everything before is durable. Once the group that holds a record is durable, this is at least what `end` was
+    /// right after its append.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.log.durable()
+    }
+
+    /// Whether new promises may be made.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let reserve = self.segment_bytes / RESERVE_PROMISES_DIVISOR;
+        let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
+        let stopped = self.failed.is_some() || self.closing != Closing::No;
+        let short = self.segments.ready_bytes(self.log.position()) < reserve;
+        if behind || stopped || short { Room::Scarce } else { Room::Plenty }
+    }
+
+    /// Takes what the disk and the worker finished, and starts the next group: this is also the flush. `now_us` is any
+    /// clock that does not run backwards. Returns `durable()`.
+    ///
+    /// # Errors
+    /// The first failure, at this and every later call.
+    pub fn poll(&mut self, now_us: u64) -> Result<Lsn, LogError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.now_us = self.now_us.max(now_us);
+        if let Err(error) = self.turn() {
+            tracing::error!(%error, "the log has stopped");
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        Ok(self.log.durable())
+    }
+
+    fn turn(&mut self) -> Result<(), LogError> {
+        self.reap()?;
+        self.hear_worker()?;
+        // What still waits to be written may need the next segment, in a clean stop too.
+        if self.closing == Closing::No || self.log.is_busy() {
+            let position = self.log.position();
+            self.segments.drive(self.now_us, position, &self.ledger, &mut self.worker, &self.storage);
+        }
+        if self.closing == Closing::No {
+            self.drive_checkpoint();
+        }
+        self.seal_or_close();
+        self.issue()?;
+        let durable = self.log.durable();
+        self.ledger.drive(self.now_us, durable, &mut self.worker, &self.storage);
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<(), LogError> {
+        while let Some(completion) = self.disk.reap() {
+            let elapsed_us = completion.elapsed_us;
+            let (ledger, storage, segment_bytes) = (&self.ledger, &self.storage, self.segment_bytes);
+            let name = |lsn: Lsn| match ledger.wanted().segments.get(&lsn.segment(segment_bytes)) {
+                Some(&slot) => storage.segment_name(slot),
+                None => "a freed segment".to_owned(),
+            };
+            self.log.complete(completion, &name)?;
+            self.active_us = self.now_us;
+            self.table.set_durable(self.log.durable());
+            if self.write_times_us.len() == WRITE_TIMES_MAX {
+                self.write_times_us.pop_front();
+            }
+            self.write_times_us.push_back(elapsed_us);
+        }
+        Ok(())
+    }
+
+    fn hear_worker(&mut self) -> Result<(), LogError> {
+        while let Some(reply) = self.worker.receive() {
+            let storage = self.storage.as_ref();
+            match reply {
+                Reply::Created { slot, result } => {
+                    self.segments.created(self.now_us, slot, result, &mut self.ledger, &self.table, storage)?;
+                }
+                Reply::Superblock { result } => self.ledger.written(self.now_us, result, storage)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn issue(&mut self) -> Result<(), LogError> {
+        let queued = self.log.queued_bytes();
+        if queued > QUEUE_BYTES_MAX {
+            return Err(LogError::Overrun { queued, lsn: self.log.end() });
+        }
+        let Some(lsn) = self.log.issuable().filter(|&lsn| self.segments.is_ready(lsn)) else { return Ok(()) };
+        let slot = self.ledger.wanted().segments[&lsn.segment(self.segment_bytes)];
+        let issue = self.log.issue();
+        assert_eq!(issue.lsn, lsn);
+        self.disk.write(slot, issue.offset, issue.buffer);
+        Ok(())
+    }
+
+    fn seal_or_close(&mut self) {
+        let busy = self.log.is_busy();
+        match self.closing {
+            Closing::No => {
+                let due = self.seal_due_us().is_some_and(|at| self.now_us >= at);
+                if due && !busy {
+                    self.log.seal(GroupKind::Seal);
+                }
+            }
+            Closing::Asked if !busy => {
+                self.log.seal(GroupKind::CleanSeal);
+                self.closing = Closing::Sealed;
+            }
+            Closing::Sealed if !busy => {
+                self.closing = Closing::Marking(self.ledger.change(|wanted| wanted.clean = true));
+            }
+            Closing::Marking(ticket) if self.ledger.is_durable(ticket) => self.closing = Closing::Closed,
+            Closing::Asked | Closing::Sealed | Closing::Marking(_) | Closing::Closed => {}
+        }
+    }
+
+    fn seal_due_us(&self) -> Option<u64> {
+        let idle_us = u64::try_from(self.options.seal_idle.as_micros()).unwrap_or(u64::MAX);
+        (self.log.last_kind() == Some(GroupKind::Data)).then(|| self.active_us.saturating_add(idle_us))
+    }
+
+    /// When `poll` wants to be called although nothing else happens, on the clock that `poll` is given.
+    #[must_use]
+    pub fn next_wake_us(&self) -> Option<u64> {
+        if self.failed.is_some() || self.closing == Closing::Closed {
+            return None;
+        }
+        let inline = self.worker.has_inline_jobs().then_some(self.now_us);
+        let seal = if self.log.is_busy() || self.closing != Closing::No { None } else { self.seal_due_us() };
+        [inline, seal, self.segments.retry_at_us(), self.ledger.retry_at_us()].into_iter().flatten().min()
+    }
+
+    /// Whether the owner should begin a checkpoint: enough log since the last one, or one would free space that lacks.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        let idle = matches!(self.phase, Phase::Idle) && self.closing == Closing::No && self.failed.is_none();
+        let since = self.since_checkpoint();
+        let enough = since > self.options.checkpoint_bytes.max(2 * self.checkpoint_size);
+        let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
+        idle && (enough || (older && self.room() == Room::Scarce))
+    }
+
+    fn since_checkpoint(&self) -> u64 {
+        self.log.end().0.saturating_sub(self.checkpoint_begin.0)
+    }
+
+    /// Begins a checkpoint. The owner must now, before anything else, append again all that it has not resolved and that
+    /// later records refer to, and use the new positions from here on. All that it applied to the table must be logged.
+    ///
+    /// # Panics
+    /// A checkpoint is under way.
+    pub fn checkpoint_begin(&mut self) {
+        assert!(matches!(self.phase, Phase::Idle), "one checkpoint at a time");
+        let begin = self.log.append(RecordKind::CheckpointBegin, &mut |_| ());
+        let superblock = self.ledger.wanted();
+        let victims = victims(superblock, &self.table, begin);
+        let slots: Vec<u32> = victims.iter().map(|index| superblock.segments[index]).collect();
+        if !slots.is_empty() {
+            self.worker.submit(&self.storage, Job::Warm { slots });
+        }
+        self.table.set_floor(begin);
+        self.checkpoint_begin = begin;
+        let bytes_max = CHECKPOINT_SLICE_BYTES.min(self.record_bytes_max());
+        let walk = Box::new(Walk { victims, bytes_max, keys_max: CHECKPOINT_SLICE_KEYS_MAX, ..Walk::default() });
+        self.phase = Phase::Walking { begin, walk, table_done: false, bytes: 0 };
+    }
+
+    /// Logs the next slice of the table; returns whether more remain. Pauses, with nothing logged, while there is room
+    /// for decisions only. All that the owner applied to the table must be logged.
+    ///
+    /// # Panics
+    /// No checkpoint is under way.
+    pub fn checkpoint_slice(&mut self) -> bool {
+        let reserve = self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
+        let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
+        let pause = behind || self.segments.ready_bytes(self.log.position()) < reserve;
+        let Phase::Walking { walk, table_done, bytes, .. } = &mut self.phase else {
+            panic!("a slice belongs to a checkpoint that was begun and not ended");
+        };
+        if *table_done || pause || self.failed.is_some() {
+            return !*table_done;
+        }
+        *table_done = self.table.walk(walk) == WalkEnd::Last;
+        if walk.entries > 0 {
+            let at = self.log.append(RecordKind::TableSlice, &mut |into| into.extend_from_slice(&walk.bytes));
+            *bytes += walk.bytes.len() as u64;
+            self.table.moved(at, &mut walk.moved);
+        }
+        !*table_done
+    }
+
+    /// Ends the checkpoint: the owner has logged its part, and `checkpoint_slice` returned false. All that it applied to
+    /// the table must be logged.
+    ///
+    /// # Panics
+    /// No checkpoint is under way, or slices remain.
+    pub fn checkpoint_end(&mut self) {
+        let Phase::Walking { begin, table_done: true, bytes, .. } = self.phase else {
+            panic!("a checkpoint ends after its last slice");
+        };
+        self.log.append(RecordKind::CheckpointEnd, &mut |into| into.extend_from_slice(&begin.0.to_le_bytes()));
+        let empty = empty_segments(self.ledger.wanted(), &self.table, begin);
+        // All that emptied these segments was logged before here, so it is durable when the log is up to here.
+        self.phase = Phase::Ending { until: self.log.end(), bytes, empty };
+    }
+
+    fn drive_checkpoint(&mut self) {
+        match &mut self.phase {
+            Phase::Idle | Phase::Walking { .. } => {}
+            Phase::Ending { until, bytes, empty } => {
+                if self.log.durable() < *until {
+                    return;
+                }
+                let mut anchor = self.log.anchor().expect("a durable group was issued");
+                anchor.size = *bytes;
+                self.checkpoint_size = *bytes;
+                let empty = std::mem::take(empty);
+                let mut slots = Vec::new();
+                let ticket = self.ledger.change(|wanted| {
+                    wanted.checkpoint = anchor;
+                    slots.extend(empty.iter().filter_map(|index| wanted.segments.remove(index)));
+                });
+                empty.iter().for_each(|&index| self.table.segment_freed(index));
+                self.phase = Phase::Publishing { ticket, slots };
+            }
+            Phase::Publishing { ticket, slots } => {
+                if self.ledger.is_durable(*ticket) {
+                    self.checkpoints += 1;
+                    self.freed += slots.len() as u64;
+                    let slots = std::mem::take(slots);
+                    self.segments.freed(slots, &mut self.worker, &self.storage);
+                    self.phase = Phase::Idle;
+                }
+            }
+        }
+    }
+
+    /// Starts a clean stop, which further calls of `poll` finish. A checkpoint under way is given up.
+    pub fn close_start(&mut self) {
+        if self.closing == Closing::No {
+            self.closing = Closing::Asked;
+        }
+    }
+
+    /// Whether the clean stop is finished: all is durable, and the next open will find the log clean.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing == Closing::Closed
+    }
+
+    /// The table over this log.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counts = self.log.counts;
+        Stats {
+            groups: counts.groups,
+            seals: counts.seals,
+            records: counts.records,
+            bytes: counts.bytes,
+            padding: counts.padding,
+            direct: self.storage.is_direct(),
+            segments: self.ledger.wanted().segments.len(),
+            spares: self.segments.spares(),
+            checkpoints: self.checkpoints,
+            freed: self.freed,
+            since_checkpoint: self.since_checkpoint(),
+        }
+    }
+
+    /// Gives the time of each group's write since the last call, in microseconds, oldest first; at most
+    /// `WRITE_TIMES_MAX` are kept.
+    pub fn drain_write_times(&mut self, each: &mut dyn FnMut(u64)) {
+        self.write_times_us.drain(..).for_each(each);
+    }
+}
