@@ -33,6 +33,9 @@ pub enum Malformed {
         /// The limit.
         max: usize,
     },
+    /// A text is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    NotText(&'static str),
     /// Bytes are left after the last field.
     #[error("{0} bytes are left over")]
     LeftOver(usize),

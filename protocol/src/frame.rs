@@ -9,15 +9,16 @@
 //!     12     4  crc32c of the payload
 //!     16     4  crc32c of bytes 0..16
 //! ```
-//! A frame is valid if and only if magic, version and header checksum are right, the length is
-//! within its limit, the payload's checksum is right, and the payload is whole messages. The
-//! header's checksum is checked before its length is believed. Whatever else arrives, the
-//! connection is closed.
+//! A frame is valid if and only if magic, version, reserved bytes and header checksum are right,
+//! the length is within its limit, the payload's checksum is right, and the payload is whole
+//! messages. The header's checksum is checked before its version and length are believed.
+//! Whatever else arrives, the connection is closed; messages that stood whole before a malformed
+//! one count as if they had come in a frame of their own.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Malformed, Reader};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET};
 use crate::message::Message;
 
 /// Bytes of a frame's header.
@@ -37,6 +38,9 @@ pub enum FrameError {
     /// Another version speaks here.
     #[error("the peer speaks version {0} of the protocol, this node version {WIRE_VERSION}")]
     Version(u16),
+    /// Bytes that version 1 leaves at zero hold something.
+    #[error("the frame header's reserved bytes hold {0:#06x} instead of zero")]
+    Reserved(u16),
     /// The header was damaged.
     #[error("the frame header's checksum is wrong")]
     HeaderChecksum,
@@ -108,6 +112,10 @@ impl FrameReader {
         }
         self.received.advance(FRAME_HEADER_BYTES);
         let payload = self.received.split_to(length).freeze();
+        if self.received.is_empty() && length > FRAME_BYTES_TARGET {
+            // An idle connection does not keep the buffer of one large frame.
+            self.received = BytesMut::new();
+        }
         if crc32c::crc32c(&payload) != checksum { Err(FrameError::Checksum) } else { Ok(Some(payload)) }
     }
 
@@ -122,7 +130,8 @@ impl FrameReader {
     /// Hands out the messages of all whole frames, in order.
     ///
     /// # Errors
-    /// At the first frame that is not valid; the messages before it were handed out.
+    /// At the first frame or message that is not valid; the messages before it were handed out.
+    /// The stream cannot be read on.
     pub fn drain(&mut self, mut take: impl FnMut(Message)) -> Result<(), FrameError> {
         while let Some(payload) = self.next_payload()? {
             let mut reader = Reader::new(payload);
@@ -148,8 +157,11 @@ fn parse_header(header: &[u8; FRAME_HEADER_BYTES]) -> Result<(usize, u32), Frame
     if fields.get_u32_le() != crc32c::crc32c(&header[..16]) {
         return Err(FrameError::HeaderChecksum);
     }
-    if version != WIRE_VERSION || reserved != 0 {
+    if version != WIRE_VERSION {
         return Err(FrameError::Version(version));
+    }
+    if reserved != 0 {
+        return Err(FrameError::Reserved(reserved));
     }
     if length == 0 || length > FRAME_BYTES_MAX {
         return Err(FrameError::Length(length));

@@ -11,7 +11,7 @@
 //! - [`routing`]: which participant holds a key.
 //! - [`limits`]: every maximum, with its reason.
 //!
-//! `WIRE.md` is the specification of every byte.
+//! `WIRE.md` is the specification of every byte on the wire, `RECORDS.md` of every byte in a log.
 //!
 //! Not here: sockets, files, clocks, threads. Nothing here allocates what a peer asks for before
 //! the bytes that justify it have arrived and passed their checksum.

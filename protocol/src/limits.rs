@@ -27,7 +27,8 @@ pub const TXN_BYTES_MAX: usize = 1 << 20;
 /// values that are larger than the operation that asks for them.
 pub const WRITE_SET_BYTES_MAX: usize = 1_536 << 10;
 
-/// All results of one transaction, encoded; a scan that would return more is refused.
+/// All results of one transaction, encoded. A scan returns as many rows as fit and says that there
+/// are more; anything else that would exceed it is refused.
 pub const RESULTS_BYTES_MAX: usize = 2 << 20;
 
 /// One record in a log. Holds a full write set, its locks and its participants.
@@ -49,11 +50,14 @@ pub const OUTCOME_BYTES: usize = 16 + 8 + 8 + 4;
 /// The metrics text or histogram that a daemon returns.
 pub const STATS_BYTES_MAX: usize = 256 << 10;
 
-// A write set and the operations that made it (locks of reads) fit in a record, with headroom for
-// the fixed fields and the participants.
-const _: () = assert!(WRITE_SET_BYTES_MAX + TXN_BYTES_MAX + PARTICIPANTS_MAX * 4 + 4_096 <= RECORD_BYTES_MAX);
+// A write set with two lengths a write, and the operations that made it (locks of reads) fit in a
+// record, with headroom for the fixed fields and the participants.
+const _: () = assert!(
+    WRITE_SET_BYTES_MAX + OPERATIONS_MAX * 6 + TXN_BYTES_MAX + PARTICIPANTS_MAX * 4 + 4_096 <= RECORD_BYTES_MAX
+);
 const _: () = assert!(TXN_BYTES_MAX + PARTICIPANTS_MAX * 4 + 4_096 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(RESULTS_BYTES_MAX + 4_096 <= MESSAGE_BYTES_MAX);
+const _: () = assert!(STATS_BYTES_MAX + PARTICIPANTS_MAX * (KEY_BYTES_MAX + 2) + 4_096 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= TXN_BYTES_MAX);
 const _: () = assert!(OUTCOMES_PER_RECORD_MAX * OUTCOME_BYTES + 64 <= RECORD_BYTES_MAX);
-const _: () = assert!(OPERATIONS_MAX <= u16::MAX as usize);
+const _: () = assert!(OPERATIONS_MAX < u16::MAX as usize);

@@ -333,9 +333,12 @@ impl Stats {
         let length = reader.u32("histogram length")? as usize;
         let sync_us = reader.slice(length, STATS_BYTES_MAX, "histogram")?;
         let count = reader.count(2, PARTICIPANTS_MAX, "peers")?;
-        let peers = (0..count)
-            .map(|_| Ok(String::from_utf8_lossy(&reader.key()?).into_owned()))
-            .collect::<Result<_, Malformed>>()?;
+        let peers = (0..count).map(|_| read_peer(reader)).collect::<Result<_, _>>()?;
         Ok(Self { role, node, groups, records, bytes, cpu_us, sync_us, peers })
     }
+}
+
+fn read_peer(reader: &mut Reader) -> Result<String, Malformed> {
+    let address = reader.key()?;
+    std::str::from_utf8(&address).map(str::to_owned).map_err(|_| Malformed::NotText("peer address"))
 }

@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, put_count, put_key, put_value};
-use crate::limits::{KEY_BYTES_MAX, OPERATIONS_MAX, RESULTS_BYTES_MAX, TXN_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, OPERATIONS_MAX, RESULTS_BYTES_MAX, TXN_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// One step of a transaction. Steps run in order and see what earlier ones of the same
 /// transaction wrote at the same participant.
@@ -287,8 +287,8 @@ pub fn check(operations: &[Operation]) -> Result<(), Malformed> {
         if longest_key > KEY_BYTES_MAX {
             return too_long("key", longest_key, KEY_BYTES_MAX);
         }
-        if value_bytes > crate::limits::VALUE_BYTES_MAX {
-            return too_long("value", value_bytes, crate::limits::VALUE_BYTES_MAX);
+        if value_bytes > VALUE_BYTES_MAX {
+            return too_long("value", value_bytes, VALUE_BYTES_MAX);
         }
     }
     let encoded_bytes: usize = operations.iter().map(encoded_bytes).sum::<usize>() + 2;
@@ -327,6 +327,7 @@ pub fn digest(operations: &[Operation], scratch: &mut Vec<u8>) -> u64 {
 
 /// Encodes results with their count.
 pub(crate) fn put_results(out: &mut Vec<u8>, results: &[OperationResult]) {
+    let start = out.len();
     put_count(out, results.len(), OPERATIONS_MAX);
     for result in results {
         match result {
@@ -357,15 +358,16 @@ pub(crate) fn put_results(out: &mut Vec<u8>, results: &[OperationResult]) {
             }
         }
     }
+    assert!(out.len() - start <= RESULTS_BYTES_MAX, "results of {} bytes", out.len() - start);
 }
 
-/// The most that results take when encoded, without encoding them.
+/// What results take when encoded, without encoding them.
 #[must_use]
 pub fn results_bytes(results: &[OperationResult]) -> usize {
     2 + results.iter().map(result_bytes).sum::<usize>()
 }
 
-/// The most that one result takes when encoded.
+/// What one result takes when encoded.
 #[must_use]
 pub fn result_bytes(result: &OperationResult) -> usize {
     match result {
@@ -384,8 +386,14 @@ pub const ROW_BYTES_FIXED: usize = 6;
 
 /// Decodes results.
 pub(crate) fn read_results(reader: &mut Reader) -> Result<Vec<OperationResult>, Malformed> {
+    let before = reader.remaining();
     let count = reader.count(1, OPERATIONS_MAX, "results")?;
-    (0..count).map(|_| read_result(reader)).collect()
+    let results = (0..count).map(|_| read_result(reader)).collect::<Result<Vec<_>, _>>()?;
+    let found = before - reader.remaining();
+    if found > RESULTS_BYTES_MAX {
+        return Err(Malformed::TooLong { field: "results", found, max: RESULTS_BYTES_MAX });
+    }
+    Ok(results)
 }
 
 fn read_result(reader: &mut Reader) -> Result<OperationResult, Malformed> {
@@ -421,4 +429,40 @@ fn read_result(reader: &mut Reader) -> Result<OperationResult, Malformed> {
 #[must_use]
 pub fn parse_number(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoded_bytes_are_the_real_ones() {
+        let (key, value) = (Bytes::from_static(b"key"), Bytes::from_static(b"some value"));
+        for operation in [
+            Operation::Get { key: key.clone() },
+            Operation::Put { key: key.clone(), value: value.clone() },
+            Operation::Delete { key: key.clone() },
+            Operation::Add { key: key.clone(), delta: 1, min: 2, max: 3 },
+            Operation::Append { key: key.clone(), value: value.clone() },
+            Operation::Expect { key: key.clone(), condition: Condition::Exists },
+            Operation::Expect { key: key.clone(), condition: Condition::Absent },
+            Operation::Expect { key: key.clone(), condition: Condition::Equals(value.clone()) },
+            Operation::Scan { start: key, end: value, limit: 1, of: ScanOf::Rows },
+        ] {
+            let mut out = Vec::new();
+            operation.put(&mut out);
+            assert_eq!(encoded_bytes(&operation), out.len(), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal_text_within_64_bits() {
+        for (text, number) in [("0", 0), ("-5", -5), ("+5", 5), ("007", 7), ("-9223372036854775808", i64::MIN)] {
+            assert_eq!(parse_number(text.as_bytes()), Some(number));
+        }
+        for text in ["", "-", "+", " 5", "5 ", "5.0", "1e3", "0x5", "9223372036854775808", "\u{0665}"] {
+            assert_eq!(parse_number(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse_number(&[0xff]), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! What nodes promise: the records in their logs, and their bytes.
+//! What nodes promise: the records in their logs, and their bytes, which `RECORDS.md` specifies.
 //!
 //! Invariant: what a participant writes stands first in its record, at an offset that follows
 //! from the lengths alone, so that the storage engine can find a value in the log again.
@@ -10,7 +10,9 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_txn, put_value};
 use crate::id::{Age, Attempt, Lsn, TxnId};
-use crate::limits::{BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{
+    BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use crate::message_codec::{put_age, read_age};
 
 /// One record.
@@ -218,7 +220,7 @@ impl Write {
         let length = reader.u32("value length")?;
         let value = match length {
             REMOVED => None,
-            length => Some(reader.slice(length as usize, crate::limits::VALUE_BYTES_MAX, "value")?),
+            length => Some(reader.slice(length as usize, VALUE_BYTES_MAX, "value")?),
         };
         Ok(Self { key, value })
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::BufMut;
 
 use crate::codec::{Malformed, Reader};
+use crate::limits::OPERATIONS_MAX;
 
 /// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,16 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The participant's number that stands for none; no participant may have it.
+const NO_PARTICIPANT: u32 = u32::MAX;
+
+/// The operation's position that stands for none.
+const NO_OPERATION: u16 = u16::MAX;
+
+fn is_operation_or_none(operation: u16) -> bool {
+    operation == NO_OPERATION || (operation as usize) < OPERATIONS_MAX
+}
+
 /// A refusal: why, where, and by which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -133,9 +144,11 @@ impl Refusal {
     }
 
     pub(crate) fn put(self, out: &mut Vec<u8>) {
+        let operation = self.operation.unwrap_or(NO_OPERATION);
+        assert!(is_operation_or_none(operation), "operation {operation} of a transaction");
         out.put_u8(self.reason.code());
-        out.put_u32_le(self.participant.unwrap_or(u32::MAX));
-        out.put_u16_le(self.operation.unwrap_or(u16::MAX));
+        out.put_u32_le(self.participant.unwrap_or(NO_PARTICIPANT));
+        out.put_u16_le(operation);
     }
 
     pub(crate) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
@@ -143,10 +156,14 @@ impl Refusal {
         let reason = Reason::from_code(code).ok_or(Malformed::UnknownCode { field: "reason", code })?;
         let participant = reader.u32("participant")?;
         let operation = reader.u16("operation")?;
+        if !is_operation_or_none(operation) {
+            let (found, max) = (operation as usize, OPERATIONS_MAX - 1);
+            return Err(Malformed::TooLong { field: "refused operation", found, max });
+        }
         Ok(Self {
             reason,
-            participant: (participant != u32::MAX).then_some(participant),
-            operation: (operation != u16::MAX).then_some(operation),
+            participant: (participant != NO_PARTICIPANT).then_some(participant),
+            operation: (operation != NO_OPERATION).then_some(operation),
         })
     }
 }

@@ -1,0 +1,72 @@
+//! Committed bytes: a change of the format breaks these tests. It then takes a new version
+//! (`WIRE.md`) or a new record kind (`RECORDS.md`), and new lines in the fixtures beside this file;
+//! old lines of `records.hex` stay, because old logs do.
+//!
+//! `ASSENT_PRINT_FIXTURES=1 cargo test -p protocol --test wire fixtures -- --nocapture` prints the
+//! lines of today.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use protocol::{Malformed, Record};
+
+use crate::samples::{
+    decode_message, encode_message, encode_record, hex, message_name, messages, record_name, records, unhex,
+};
+
+const MESSAGES: &str = include_str!("fixtures/messages.hex");
+const RECORDS: &str = include_str!("fixtures/records.hex");
+
+fn lines(fixture: &'static str) -> Vec<(&'static str, Vec<u8>)> {
+    let lines = fixture.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_once(' ').expect("a name and bytes")).map(|(name, hex)| (name, unhex(hex))).collect()
+}
+
+fn print(lines: impl Iterator<Item = (&'static str, Vec<u8>)>) {
+    if std::env::var_os("ASSENT_PRINT_FIXTURES").is_some() {
+        lines.for_each(|(name, bytes)| println!("{name} {}", hex(&bytes)));
+    }
+}
+
+#[test]
+fn messages_have_the_bytes_that_they_always_had() {
+    print(messages().iter().map(|message| (message_name(message), encode_message(message))));
+    let fixture = lines(MESSAGES);
+    assert_eq!(fixture.len(), messages().len());
+    for (message, (name, bytes)) in messages().iter().zip(fixture) {
+        assert_eq!(name, message_name(message));
+        assert_eq!(hex(&encode_message(message)), hex(&bytes), "{name} is written otherwise than before");
+        assert_eq!(decode_message(&bytes).as_ref(), Ok(message), "{name} is read otherwise than before");
+    }
+}
+
+#[test]
+fn records_have_the_bytes_that_they_always_had() {
+    print(records().iter().map(|record| (record_name(record), encode_record(record))));
+    let fixture = lines(RECORDS);
+    assert_eq!(fixture.len(), records().len());
+    for (record, (name, bytes)) in records().iter().zip(fixture) {
+        assert_eq!(name, record_name(record));
+        assert_eq!(hex(&encode_record(record)), hex(&bytes), "{name} is written otherwise than before");
+        assert_eq!(Record::decode(Bytes::from(bytes)).as_ref(), Ok(record), "{name} is read otherwise than before");
+    }
+}
+
+/// Kinds are numbered from 1 without gaps; the code after the last sample's is unknown, so there
+/// is no kind without a sample.
+#[test]
+fn every_kind_has_a_sample() {
+    let kinds: BTreeSet<u8> = messages().iter().map(|message| encode_message(message)[0]).collect();
+    let last = kinds.len() as u8;
+    assert_eq!(kinds, (1..=last).collect());
+    for code in [0].into_iter().chain(last + 1..=u8::MAX) {
+        assert_eq!(decode_message(&[code]), Err(Malformed::UnknownCode { field: "message kind", code }));
+    }
+    let kinds: BTreeSet<u8> = records().iter().map(|record| encode_record(record)[0]).collect();
+    let last = kinds.len() as u8;
+    assert_eq!(kinds, (1..=last).collect());
+    for code in [0].into_iter().chain(last + 1..=u8::MAX) {
+        let decoded = Record::decode(Bytes::from(vec![code]));
+        assert_eq!(decoded, Err(Malformed::UnknownCode { field: "record kind", code }));
+    }
+}

@@ -1,0 +1,121 @@
+//! Bytes that pass their checksum and are not what they should be: an error, never a panic, and
+//! never more memory than the bytes that came justify.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use protocol::message::Hello;
+use protocol::{Malformed, Message, Operation, OperationResult, Record, Role};
+
+use crate::frames::read;
+use crate::samples::{decode_message, encode_message, encode_record, messages, records};
+
+/// What is decoded is encoded again to the same bytes: nothing is read that is not written so.
+fn decode_both(bytes: &[u8]) {
+    if let Ok(message) = decode_message(bytes) {
+        assert_eq!(encode_message(&message), bytes);
+    }
+    if let Ok(record) = Record::decode(Bytes::copy_from_slice(bytes)) {
+        assert_eq!(encode_record(&record), bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_mean_themselves(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), kind: u8) {
+        decode_both(&bytes);
+        if let Some(first) = bytes.first_mut() {
+            *first = kind % 24;
+        }
+        decode_both(&bytes);
+    }
+
+    #[test]
+    fn an_arbitrary_stream_is_refused_or_waits(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let (taken, outcome) = read(&bytes);
+        prop_assert_eq!(taken, []);
+        prop_assert_eq!(outcome.is_err(), bytes.len() >= 4);
+    }
+
+    #[test]
+    fn overwritten_samples_are_refused_or_mean_themselves(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 1..9),
+    ) {
+        let mut encoded: Vec<Vec<u8>> = messages().iter().map(encode_message).collect();
+        encoded.extend(records().iter().map(encode_record));
+        let mut damaged = which.get(&encoded).clone();
+        let at = at.index(damaged.len());
+        for (into, byte) in damaged[at..].iter_mut().zip(bytes) {
+            *into = byte;
+        }
+        decode_both(&damaged);
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused_or_means_itself() {
+    let encoded = messages().iter().map(encode_message).chain(records().iter().map(encode_record)).collect::<Vec<_>>();
+    for bytes in encoded {
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            decode_both(&damaged);
+        }
+    }
+}
+
+#[test]
+fn what_ends_early_or_late_is_refused() {
+    for message in messages() {
+        let encoded = encode_message(&message);
+        for length in 0..encoded.len() {
+            assert!(matches!(decode_message(&encoded[..length]), Err(Malformed::Truncated(_))), "{message:?}");
+        }
+        assert_eq!(decode_message(&[&encoded[..], &[0]].concat()), Err(Malformed::LeftOver(1)));
+    }
+    for record in records() {
+        let encoded = encode_record(&record);
+        for length in 0..encoded.len() {
+            let decoded = Record::decode(Bytes::copy_from_slice(&encoded[..length]));
+            assert!(matches!(decoded, Err(Malformed::Truncated(_))), "{record:?}");
+        }
+        let longer = Bytes::from([&encoded[..], &[0]].concat());
+        assert_eq!(Record::decode(longer), Err(Malformed::LeftOver(1)));
+    }
+}
+
+#[test]
+fn unknown_codes_are_named() {
+    let hello = Hello { role: Role::Client, node: 0, cluster: protocol::ClusterId(1), epoch: 0 };
+    let mut encoded = encode_message(&Message::Hello(hello));
+    encoded[1] = 3;
+    assert_eq!(decode_message(&encoded), Err(Malformed::UnknownCode { field: "role", code: 3 }));
+    for (name, last_byte_field) in [("Status", "status"), ("Outcome", "known outcome"), ("Aborted", "at deadline")] {
+        for message in messages().iter().filter(|message| crate::samples::message_name(message) == name) {
+            let mut encoded = encode_message(message);
+            *encoded.last_mut().unwrap() = 0xff;
+            let refused = Malformed::UnknownCode { field: last_byte_field, code: 0xff };
+            assert_eq!(decode_message(&encoded), Err(refused));
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_no_text_is_refused() {
+    let stats = messages().into_iter().find(|message| matches!(message, Message::Stats(_))).unwrap();
+    let mut encoded = encode_message(&stats);
+    *encoded.last_mut().unwrap() = 0xff;
+    assert_eq!(decode_message(&encoded), Err(Malformed::NotText("peer address")));
+}
+
+/// `WIRE.md` states how much memory a byte of a frame can become; it rests on these.
+#[test]
+fn a_decoded_item_is_small_beside_its_bytes() {
+    assert!(size_of::<Operation>() <= 88, "{}", size_of::<Operation>());
+    assert!(size_of::<OperationResult>() <= 64, "{}", size_of::<OperationResult>());
+    assert!(size_of::<(Bytes, Bytes)>() <= 64);
+    assert!(size_of::<Message>() <= 160, "{}", size_of::<Message>());
+}

@@ -1,0 +1,247 @@
+//! At least one instance of each message and each record, with every operation, result, reason
+//! and code somewhere among them; what the fixtures hold and hostile tests damage.
+//!
+//! The exhaustive matches here make the compiler ask for a new kind; `every_kind_has_a_sample` in
+//! `fixtures.rs` then asks for its instance.
+
+use bytes::Bytes;
+use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+use protocol::record::{CommittedOutcome, Promise};
+use protocol::{
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Reason, Record, Refusal, Role,
+    ScanOf, Totals, TxnId, Write,
+};
+
+const TXN: TxnId = TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+const ATTEMPT: Attempt = Attempt { epoch: 0x0102_0304, number: 0x0506_0708 };
+const AGE: Age = Age { admitted_us: 0x0006_1122_3344_5566, coordinator: 9 };
+const AT: Lsn = Lsn(0x0000_0a0b_0c0d_0e0f);
+
+pub(crate) const REASONS: [Reason; 13] = [
+    Reason::Conflict,
+    Reason::Bound,
+    Reason::Expectation,
+    Reason::NotANumber,
+    Reason::TooLarge,
+    Reason::Busy,
+    Reason::NoSpace,
+    Reason::IdReused,
+    Reason::StaleEpoch,
+    Reason::AlreadyCommitted,
+    Reason::Unavailable,
+    Reason::WrongNode,
+    Reason::Damaged,
+];
+
+fn bytes(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+pub(crate) fn operations() -> Vec<Operation> {
+    let key = || bytes("k");
+    vec![
+        Operation::Get { key: key() },
+        Operation::Put { key: bytes("balance/{7}"), value: bytes("100") },
+        Operation::Delete { key: Bytes::new() },
+        Operation::Add { key: key(), delta: -5, min: 0, max: i64::MAX },
+        Operation::Append { key: key(), value: Bytes::new() },
+        Operation::Expect { key: key(), condition: Condition::Exists },
+        Operation::Expect { key: key(), condition: Condition::Absent },
+        Operation::Expect { key: key(), condition: Condition::Equals(bytes("v")) },
+        Operation::Scan { start: bytes("a"), end: bytes("b"), limit: 10, of: ScanOf::Rows },
+        Operation::Scan { start: bytes("a"), end: Bytes::new(), limit: 0, of: ScanOf::Totals },
+    ]
+}
+
+pub(crate) fn results() -> Vec<OperationResult> {
+    vec![
+        OperationResult::Done,
+        OperationResult::Value(None),
+        OperationResult::Value(Some(bytes("v"))),
+        OperationResult::Number(-2),
+        OperationResult::Rows { rows: vec![(bytes("a"), bytes("1")), (bytes("ab"), Bytes::new())], more: true },
+        OperationResult::Rows { rows: Vec::new(), more: false },
+        OperationResult::Totals(Totals { keys: 3, sum: -1, negatives: 2 }),
+    ]
+}
+
+fn prepare(mode: PrepareMode, operations: Vec<Operation>) -> Message {
+    Message::Prepare(Prepare {
+        txn: TXN,
+        attempt: ATTEMPT,
+        cluster: ClusterId(0xc1),
+        coordinator: 9,
+        age: AGE,
+        participants: vec![1, 2],
+        mode,
+        lock_wait_ms: 250,
+        operations,
+    })
+}
+
+pub(crate) fn messages() -> Vec<Message> {
+    let (txn, attempt, prepared_at) = (TXN, ATTEMPT, AT);
+    let refusal = Refusal { reason: Reason::Bound, participant: Some(2), operation: Some(1) };
+    let hello = |role| Message::Hello(Hello { role, node: 3, cluster: ClusterId(0xc1), epoch: 4 });
+    let mut messages = vec![
+        hello(Role::Client),
+        hello(Role::Coordinator),
+        hello(Role::Participant),
+        Message::Submit(Submit { txn, deadline_ms: 5_000, operations: operations() }),
+        Message::AskStatus { txn },
+        Message::Committed { txn, results: Some(results()) },
+        Message::Committed { txn, results: None },
+        Message::Aborted { txn, refusal, at_deadline: false },
+        Message::Busy { txn },
+        prepare(PrepareMode::TwoPhase, operations()),
+        prepare(PrepareMode::LocksHeldElsewhere, Vec::new()),
+        prepare(PrepareMode::OnePhase, Vec::new()),
+        Message::Commit { txn, attempt, prepared_at },
+        Message::Abort { txn, attempt },
+        Message::AskOutcome { txn },
+        Message::VoteYes { txn, attempt, prepared_at, results: results() },
+        Message::VoteReadOnly { txn, attempt, results: results() },
+        Message::VoteNo { txn, attempt, refusal: Refusal { operation: None, ..refusal } },
+        Message::CommittedOnePhase { txn, attempt, results: Some(results()) },
+        Message::CommittedOnePhase { txn, attempt, results: None },
+        Message::CommitAck { txn, attempt },
+        Message::PrepareLost { txn, attempt },
+        Message::AskDecision { txn, attempt },
+        Message::AskStats,
+        Message::Stats(Stats {
+            role: Role::Coordinator,
+            node: 3,
+            groups: 5,
+            records: 6,
+            bytes: 7,
+            cpu_us: 8,
+            sync_us: bytes("histogram"),
+            peers: vec!["127.0.0.1:7001".to_owned(), "[::1]:7002".to_owned()],
+        }),
+    ];
+    messages.extend(
+        [TxnStatus::Committed, TxnStatus::Aborted, TxnStatus::InProgress, TxnStatus::Unknown]
+            .map(|status| Message::Status { txn, status }),
+    );
+    messages.extend(
+        [KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing]
+            .map(|known| Message::Outcome { txn, known }),
+    );
+    messages.extend(REASONS.map(|reason| {
+        let refusal = Refusal { reason, participant: None, operation: None };
+        Message::Aborted { txn, refusal, at_deadline: true }
+    }));
+    messages
+}
+
+pub(crate) fn promise() -> Promise {
+    Promise {
+        txn: TXN,
+        attempt: ATTEMPT,
+        coordinator: 9,
+        age: AGE,
+        digest: 0x1234_5678_0000_0042,
+        writes: vec![
+            Write { key: bytes("balance/{7}"), value: Some(bytes("95")) },
+            Write { key: bytes("gone"), value: None },
+            Write { key: bytes("k"), value: Some(Bytes::new()) },
+        ],
+        reads: vec![bytes("r"), bytes("rr")],
+        ranges: vec![(bytes("a"), bytes("b")), (bytes("c"), Bytes::new())],
+        participants: vec![1, 2],
+    }
+}
+
+pub(crate) fn records() -> Vec<Record> {
+    let (txn, attempt, digest) = (TXN, ATTEMPT, 0x1234_5678_0000_0042);
+    vec![
+        Record::Prepared(promise()),
+        Record::CommittedOnePhase(Promise {
+            reads: Vec::new(),
+            ranges: Vec::new(),
+            participants: vec![2],
+            ..promise()
+        }),
+        Record::Committed { txn, attempt },
+        Record::Aborted { txn, attempt },
+        Record::Fenced { coordinator: 9, epoch: 4 },
+        Record::Started { epoch: 4 },
+        Record::Decided { txn, attempt, digest, participants: vec![(1, AT), (2, Lsn(8_192))] },
+        Record::DecidedElsewhere { txn, attempt, digest },
+        Record::Finished { txn },
+        Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest, coordinator: 9 }]),
+        Record::Bins { owners: vec![1, 2, 3] },
+    ]
+}
+
+pub(crate) fn message_name(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "Hello",
+        Message::Submit(_) => "Submit",
+        Message::AskStatus { .. } => "AskStatus",
+        Message::Committed { .. } => "Committed",
+        Message::Aborted { .. } => "Aborted",
+        Message::Busy { .. } => "Busy",
+        Message::Status { .. } => "Status",
+        Message::Prepare(_) => "Prepare",
+        Message::Commit { .. } => "Commit",
+        Message::Abort { .. } => "Abort",
+        Message::AskOutcome { .. } => "AskOutcome",
+        Message::VoteYes { .. } => "VoteYes",
+        Message::VoteReadOnly { .. } => "VoteReadOnly",
+        Message::VoteNo { .. } => "VoteNo",
+        Message::CommittedOnePhase { .. } => "CommittedOnePhase",
+        Message::CommitAck { .. } => "CommitAck",
+        Message::PrepareLost { .. } => "PrepareLost",
+        Message::AskDecision { .. } => "AskDecision",
+        Message::Outcome { .. } => "Outcome",
+        Message::AskStats => "AskStats",
+        Message::Stats(_) => "Stats",
+    }
+}
+
+pub(crate) fn record_name(record: &Record) -> &'static str {
+    match record {
+        Record::Prepared(_) => "Prepared",
+        Record::CommittedOnePhase(_) => "CommittedOnePhase",
+        Record::Committed { .. } => "Committed",
+        Record::Aborted { .. } => "Aborted",
+        Record::Fenced { .. } => "Fenced",
+        Record::Started { .. } => "Started",
+        Record::Decided { .. } => "Decided",
+        Record::DecidedElsewhere { .. } => "DecidedElsewhere",
+        Record::Finished { .. } => "Finished",
+        Record::Bins { .. } => "Bins",
+        Record::Outcomes(_) => "Outcomes",
+    }
+}
+
+pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    out
+}
+
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    let mut out = Vec::new();
+    record.encode(&mut out);
+    out
+}
+
+/// Decodes a message that has to fill the bytes.
+pub(crate) fn decode_message(bytes: &[u8]) -> Result<Message, protocol::Malformed> {
+    let mut reader = protocol::codec::Reader::new(Bytes::copy_from_slice(bytes));
+    let message = Message::decode(&mut reader)?;
+    reader.finish()?;
+    Ok(message)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits: String = text.chars().filter(|symbol| !symbol.is_whitespace()).collect();
+    assert!(digits.len().is_multiple_of(2), "half a byte in {text}");
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}

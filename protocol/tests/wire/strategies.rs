@@ -1,0 +1,217 @@
+//! Arbitrary messages and records within their limits.
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+use protocol::record::{CommittedOutcome, Promise};
+use protocol::{
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Record, Refusal, Role, ScanOf,
+    Totals, TxnId, Write,
+};
+
+use crate::samples::REASONS;
+
+fn data() -> impl Strategy<Value = Bytes> {
+    prop_oneof![20 => vec(any::<u8>(), 0..40), 1 => vec(any::<u8>(), 0..=1_024)].prop_map(Bytes::from)
+}
+
+fn txn() -> impl Strategy<Value = TxnId> {
+    any::<u128>().prop_map(TxnId)
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    any::<(u32, u32)>().prop_map(|(epoch, number)| Attempt { epoch, number })
+}
+
+fn age() -> impl Strategy<Value = Age> {
+    any::<(u64, u32)>().prop_map(|(admitted_us, coordinator)| Age { admitted_us, coordinator })
+}
+
+fn lsn() -> impl Strategy<Value = Lsn> {
+    any::<u64>().prop_map(Lsn)
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    select(vec![Role::Client, Role::Coordinator, Role::Participant])
+}
+
+fn participants() -> impl Strategy<Value = Vec<u32>> {
+    vec(any::<u32>(), 0..=64)
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    (select(REASONS.to_vec()), option::of(0..u32::MAX), option::of(0..4_096u16))
+        .prop_map(|(reason, participant, operation)| Refusal { reason, participant, operation })
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![Just(Condition::Exists), Just(Condition::Absent), data().prop_map(Condition::Equals)]
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        data().prop_map(|key| Operation::Get { key }),
+        (data(), data()).prop_map(|(key, value)| Operation::Put { key, value }),
+        data().prop_map(|key| Operation::Delete { key }),
+        (data(), any::<(i64, i64, i64)>()).prop_map(|(key, (delta, min, max))| Operation::Add { key, delta, min, max }),
+        (data(), data()).prop_map(|(key, value)| Operation::Append { key, value }),
+        (data(), condition()).prop_map(|(key, condition)| Operation::Expect { key, condition }),
+        (data(), data(), any::<u32>(), select(vec![ScanOf::Rows, ScanOf::Totals]))
+            .prop_map(|(start, end, limit, of)| Operation::Scan { start, end, limit, of }),
+    ]
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    vec(operation(), 0..12)
+}
+
+pub(crate) fn result() -> impl Strategy<Value = OperationResult> {
+    prop_oneof![
+        Just(OperationResult::Done),
+        option::of(data()).prop_map(OperationResult::Value),
+        any::<i64>().prop_map(OperationResult::Number),
+        (vec((data(), data()), 0..6), any::<bool>()).prop_map(|(rows, more)| OperationResult::Rows { rows, more }),
+        any::<(u64, i128, u64)>().prop_map(|(keys, sum, negatives)| OperationResult::Totals(Totals {
+            keys,
+            sum,
+            negatives
+        })),
+    ]
+}
+
+fn results() -> impl Strategy<Value = Vec<OperationResult>> {
+    vec(result(), 0..8)
+}
+
+fn hello() -> impl Strategy<Value = Message> {
+    (role(), any::<(u32, u64, u32)>()).prop_map(|(role, (node, cluster, epoch))| {
+        Message::Hello(Hello { role, node, cluster: ClusterId(cluster), epoch })
+    })
+}
+
+fn prepare() -> impl Strategy<Value = Message> {
+    let mode = select(vec![PrepareMode::TwoPhase, PrepareMode::LocksHeldElsewhere, PrepareMode::OnePhase]);
+    (txn(), attempt(), any::<(u64, u32, u32)>(), age(), participants(), mode, operations()).prop_map(
+        |(txn, attempt, (cluster, coordinator, lock_wait_ms), age, participants, mode, operations)| {
+            let cluster = ClusterId(cluster);
+            Message::Prepare(Prepare {
+                txn,
+                attempt,
+                cluster,
+                coordinator,
+                age,
+                participants,
+                mode,
+                lock_wait_ms,
+                operations,
+            })
+        },
+    )
+}
+
+fn stats() -> impl Strategy<Value = Message> {
+    (role(), any::<(u32, u64, u64, u64, u64)>(), data(), vec("\\PC{0,20}", 0..4)).prop_map(
+        |(role, (node, groups, records, bytes, cpu_us), sync_us, peers)| {
+            Message::Stats(Stats { role, node, groups, records, bytes, cpu_us, sync_us, peers })
+        },
+    )
+}
+
+fn message_of_client() -> impl Strategy<Value = Message> {
+    let status = select(vec![TxnStatus::Committed, TxnStatus::Aborted, TxnStatus::InProgress, TxnStatus::Unknown]);
+    prop_oneof![
+        hello(),
+        stats(),
+        Just(Message::AskStats),
+        (txn(), any::<u32>(), operations()).prop_map(|(txn, deadline_ms, operations)| Message::Submit(Submit {
+            txn,
+            deadline_ms,
+            operations
+        })),
+        txn().prop_map(|txn| Message::AskStatus { txn }),
+        (txn(), option::of(results())).prop_map(|(txn, results)| Message::Committed { txn, results }),
+        (txn(), refusal(), any::<bool>()).prop_map(|(txn, refusal, at_deadline)| Message::Aborted {
+            txn,
+            refusal,
+            at_deadline
+        }),
+        txn().prop_map(|txn| Message::Busy { txn }),
+        (txn(), status).prop_map(|(txn, status)| Message::Status { txn, status }),
+    ]
+}
+
+fn message_of_participant() -> impl Strategy<Value = Message> {
+    let known = select(vec![KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing]);
+    let attempt_of = || (txn(), attempt());
+    prop_oneof![
+        prepare(),
+        (attempt_of(), lsn()).prop_map(|((txn, attempt), prepared_at)| Message::Commit { txn, attempt, prepared_at }),
+        attempt_of().prop_map(|(txn, attempt)| Message::Abort { txn, attempt }),
+        txn().prop_map(|txn| Message::AskOutcome { txn }),
+        (attempt_of(), lsn(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::VoteYes {
+            txn,
+            attempt,
+            prepared_at,
+            results
+        }),
+        (attempt_of(), results()).prop_map(|((txn, attempt), results)| Message::VoteReadOnly { txn, attempt, results }),
+        (attempt_of(), refusal()).prop_map(|((txn, attempt), refusal)| Message::VoteNo { txn, attempt, refusal }),
+        (attempt_of(), option::of(results())).prop_map(|((txn, attempt), results)| Message::CommittedOnePhase {
+            txn,
+            attempt,
+            results
+        }),
+        attempt_of().prop_map(|(txn, attempt)| Message::CommitAck { txn, attempt }),
+        attempt_of().prop_map(|(txn, attempt)| Message::PrepareLost { txn, attempt }),
+        attempt_of().prop_map(|(txn, attempt)| Message::AskDecision { txn, attempt }),
+        (txn(), known).prop_map(|(txn, known)| Message::Outcome { txn, known }),
+    ]
+}
+
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![message_of_client(), message_of_participant()]
+}
+
+pub(crate) fn promise() -> impl Strategy<Value = Promise> {
+    let write = (data(), option::of(data())).prop_map(|(key, value)| Write { key, value });
+    let locks = (vec(write, 0..8), vec(data(), 0..8), vec((data(), data()), 0..4));
+    (txn(), attempt(), age(), any::<(u32, u64)>(), locks, participants()).prop_map(
+        |(txn, attempt, age, (coordinator, digest), (writes, reads, ranges), participants)| Promise {
+            txn,
+            attempt,
+            coordinator,
+            age,
+            digest,
+            writes,
+            reads,
+            ranges,
+            participants,
+        },
+    )
+}
+
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    let outcome = (txn(), attempt(), any::<(u64, u32)>())
+        .prop_map(|(txn, attempt, (digest, coordinator))| CommittedOutcome { txn, attempt, digest, coordinator });
+    prop_oneof![
+        promise().prop_map(Record::Prepared),
+        promise().prop_map(Record::CommittedOnePhase),
+        (txn(), attempt()).prop_map(|(txn, attempt)| Record::Committed { txn, attempt }),
+        (txn(), attempt()).prop_map(|(txn, attempt)| Record::Aborted { txn, attempt }),
+        any::<(u32, u32)>().prop_map(|(coordinator, epoch)| Record::Fenced { coordinator, epoch }),
+        any::<u32>().prop_map(|epoch| Record::Started { epoch }),
+        (txn(), attempt(), any::<u64>(), vec((any::<u32>(), lsn()), 0..=64))
+            .prop_map(|(txn, attempt, digest, participants)| Record::Decided { txn, attempt, digest, participants }),
+        (txn(), attempt(), any::<u64>()).prop_map(|(txn, attempt, digest)| Record::DecidedElsewhere {
+            txn,
+            attempt,
+            digest
+        }),
+        txn().prop_map(|txn| Record::Finished { txn }),
+        vec(any::<u32>(), 0..=4_096).prop_map(|owners| Record::Bins { owners }),
+        vec(outcome, 0..40).prop_map(Record::Outcomes),
+    ]
+}
