@@ -156,7 +156,7 @@ impl Run<'_> {
                 return ControlFlow::Break(());
             }
             bytes_left -= bytes;
-            rows.push((key.clone(), value));
+            rows.push((key.clone(), value.clone()));
             ControlFlow::Continue(())
         })?;
         Ok(OperationResult::Rows { rows, more })
@@ -166,7 +166,7 @@ impl Run<'_> {
         let mut totals = Totals::default();
         self.scan(start, end, |_, value| {
             totals.keys += 1;
-            if let Some(number) = parse_number(&value) {
+            if let Some(number) = parse_number(value) {
                 totals.sum += i128::from(number);
                 totals.negatives += u64::from(number < 0);
             }
@@ -180,7 +180,7 @@ impl Run<'_> {
         &self,
         start: &Bytes,
         end: &Bytes,
-        mut visit: impl FnMut(&Bytes, Bytes) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
     ) -> Result<(), Reason> {
         if !end.is_empty() && end <= start {
             return Ok(());
@@ -191,12 +191,12 @@ impl Run<'_> {
         let stored = self.table.scan(start, end, &mut |key, value| {
             while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| *own_key < key) {
                 if let Some(own_value) = own_value {
-                    visit(own_key, own_value.clone())?;
+                    visit(own_key, own_value)?;
                 }
             }
             match own.next_if(|(own_key, _)| *own_key == key) {
                 Some((_, None)) => ControlFlow::Continue(()),
-                Some((_, Some(own_value))) => visit(key, own_value.clone()),
+                Some((_, Some(own_value))) => visit(key, own_value),
                 None => visit(key, value),
             }
             .map_break(|()| broken = true)
@@ -207,7 +207,7 @@ impl Run<'_> {
                 break;
             }
             if let Some(own_value) = own_value {
-                broken = visit(own_key, own_value.clone()).is_break();
+                broken = visit(own_key, own_value).is_break();
             }
         }
         Ok(())

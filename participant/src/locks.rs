@@ -160,7 +160,11 @@ impl LockTable {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        candidates.into_iter().map(|(_, candidate)| candidate).filter(|candidate| self.grant_if_free(*candidate)).collect()
+        candidates
+            .into_iter()
+            .map(|(_, candidate)| candidate)
+            .filter(|candidate| self.grant_if_free(*candidate))
+            .collect()
     }
 
     /// The keys that a transaction shares, and its ranges.

@@ -361,9 +361,10 @@ impl Participant {
     }
 
     fn on_abort(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
-        let meant = self.txns.get(&txn).is_some_and(|active| {
-            active.coordinator() == coordinator && active.attempt() <= attempt
-        });
+        let meant = self
+            .txns
+            .get(&txn)
+            .is_some_and(|active| active.coordinator() == coordinator && active.attempt() <= attempt);
         if meant {
             self.abandon(txn, effects);
         }
@@ -389,11 +390,8 @@ impl Participant {
     }
 
     fn vote_no(&self, prepare: &Prepare, refused: Refused) -> Message {
-        let refusal = Refusal {
-            reason: refused.reason,
-            participant: Some(self.config.node),
-            operation: refused.operation,
-        };
+        let refusal =
+            Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
         Message::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal }
     }
 

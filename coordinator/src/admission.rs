@@ -1,0 +1,110 @@
+//! Admission: what a client asks for is begun, found to be a retry, or refused at once.
+
+use protocol::message::Submit;
+use protocol::{Age, Attempt, Effects, Message, NodeId, Operation, Reason, Refusal, Tick, TxnId, operation};
+
+use crate::machine::{AbortedOutcome, Coordinator};
+use crate::split::split;
+use crate::transaction::{Branch, Open, Phase, Txn};
+
+/// How many connections may wait for the same transaction; the next one replaces the oldest.
+pub(crate) const CLIENTS_PER_TXN_MAX: usize = 4;
+
+impl Coordinator {
+    pub(crate) fn on_submit(&mut self, now: Tick, client: NodeId, submit: &Submit, effects: &mut Effects<'_>) {
+        let txn = submit.txn;
+        let digest = operation::digest(&submit.operations, &mut self.scratch);
+        if let Some(known_digest) = self.known_digest(txn) {
+            return if known_digest == digest {
+                self.answer_again(client, txn, effects);
+            } else {
+                let refusal = Refusal::by_coordinator(Reason::IdReused);
+                // Says nothing of what became of the transaction that had the id first.
+                effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+            };
+        }
+        let bins = self.bins.as_ref().expect("a started coordinator has bins");
+        let branches: Vec<_> = split(bins, &submit.operations).into_iter().map(Branch::new).collect();
+        if branches.is_empty() {
+            // Nothing was asked for, so nothing can be lost.
+            return effects.send_now(client, &Message::Committed { txn, results: Some(Vec::new()) });
+        }
+        if self.is_busy(&branches) {
+            // Nothing was begun.
+            return effects.send_now(client, &Message::Busy { txn });
+        }
+        for branch in &branches {
+            *self.load.entry(branch.part.participant).or_insert(0) += 1;
+        }
+        let open = Open {
+            digest,
+            clients: vec![client],
+            deadline: now.plus_us(u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000),
+            age: self.next_age(now),
+            attempt: Attempt { epoch: self.epoch, number: 0 },
+            branches,
+            limits: submit.operations.iter().map(row_limit).collect(),
+            phase: Phase::BackingOff,
+            due: now,
+            last_refusal: None,
+        };
+        self.txns.insert(txn, Txn::Open(Box::new(open)));
+        self.begin_attempt(now, txn, effects);
+    }
+
+    pub(crate) fn known_digest(&self, txn: TxnId) -> Option<u64> {
+        self.txns
+            .get(&txn)
+            .map(Txn::digest)
+            .or_else(|| self.committed.get(txn).map(|outcome| outcome.digest))
+            .or_else(|| self.aborted.get(txn).map(|outcome| outcome.digest))
+    }
+
+    /// A retry gets the outcome that the transaction has, or waits for the one that it will have.
+    pub(crate) fn answer_again(&mut self, client: NodeId, txn: TxnId, effects: &mut Effects<'_>) {
+        if let Some(Txn::Open(open)) = self.txns.get_mut(&txn) {
+            if !open.clients.contains(&client) {
+                if open.clients.len() == CLIENTS_PER_TXN_MAX {
+                    open.clients.remove(0);
+                }
+                open.clients.push(client);
+            }
+        } else if let Some(AbortedOutcome { refusal, at_deadline, .. }) = self.aborted.get(txn) {
+            // An abort needs no record.
+            effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline });
+        } else {
+            effects.send(client, &Message::Committed { txn, results: None });
+        }
+    }
+
+    pub(crate) fn is_busy(&self, branches: &[Branch]) -> bool {
+        let share_max = self.config.participant_txns_max();
+        let is_loaded =
+            |branch: &Branch| self.load.get(&branch.part.participant).is_some_and(|load| *load >= share_max);
+        self.txns.len() >= self.config.max_concurrent_txns || branches.iter().any(is_loaded)
+    }
+
+    pub(crate) fn deadline_ms(&self, asked_ms: u32) -> u32 {
+        match asked_ms {
+            0 => self.config.deadline_ms_default,
+            asked_ms => asked_ms.min(self.config.deadline_ms_max),
+        }
+    }
+
+    pub(crate) fn next_age(&mut self, now: Tick) -> Age {
+        self.last_admitted_us = now.0.max(self.last_admitted_us + 1);
+        Age { admitted_us: self.last_admitted_us, coordinator: self.config.node }
+    }
+}
+
+fn row_limit(operation: &Operation) -> u32 {
+    match operation {
+        Operation::Scan { limit, .. } => *limit,
+        Operation::Get { .. }
+        | Operation::Put { .. }
+        | Operation::Delete { .. }
+        | Operation::Add { .. }
+        | Operation::Append { .. }
+        | Operation::Expect { .. } => 0,
+    }
+}

@@ -1,0 +1,263 @@
+//! An attempt: prepares go out, votes come in, and it is decided, given up, or tried again.
+
+use std::cmp::Reverse;
+
+use protocol::{Attempt, Effects, Lsn, Message, NodeId, OperationResult, Reason, Record, Refusal, Tick, TxnId};
+
+use crate::machine::{AbortedOutcome, Coordinator};
+use crate::split::merge;
+use crate::transaction::{Open, Phase, Tally, Txn, Vote};
+
+/// A vote of one participant.
+pub(crate) struct Ballot {
+    pub(crate) txn: TxnId,
+    pub(crate) attempt: Attempt,
+    pub(crate) vote: Vote,
+}
+
+impl Coordinator {
+    pub(crate) fn begin_attempt(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
+        let due = now.plus_us(self.config.prepare_timeout_us);
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        open.attempt.number += 1;
+        open.phase = Phase::Preparing;
+        let held_back = open.held_back();
+        for (at, branch) in open.branches.iter_mut().enumerate() {
+            branch.vote = if Some(at) == held_back { Vote::NotAsked } else { Vote::Awaited };
+        }
+        self.wait_until(txn, due);
+        self.ask_awaited(txn, None, effects);
+    }
+
+    /// Sends the prepares whose votes are awaited, of one participant or of all.
+    pub(crate) fn ask_awaited(&self, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
+        let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
+        for (at, branch) in open.branches.iter().enumerate() {
+            let participant = branch.part.participant;
+            if branch.vote == Vote::Awaited && only.is_none_or(|only| only == participant) {
+                let prepare = open.prepare(txn, self.config.cluster, at, self.config.lock_wait_ms);
+                // Promises nothing; the epoch that it names was durable before the first connection.
+                effects.send_now(NodeId::participant(participant), &Message::Prepare(prepare));
+            }
+        }
+    }
+
+    /// The open transaction whose present attempt this is.
+    pub(crate) fn preparing(&mut self, txn: TxnId, attempt: Attempt) -> Option<&mut Open> {
+        match self.txns.get_mut(&txn) {
+            Some(Txn::Open(open)) if open.phase == Phase::Preparing && open.attempt == attempt => Some(open),
+            Some(Txn::Open(_) | Txn::Delivering(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn on_vote(&mut self, now: Tick, participant: u32, ballot: Ballot, effects: &mut Effects<'_>) {
+        let Ballot { txn, attempt, vote } = ballot;
+        let promised = matches!(vote, Vote::Yes { .. });
+        let Some(open) = self.preparing(txn, attempt) else {
+            if promised {
+                self.tell_outcome(participant, txn, attempt, effects);
+            }
+            return;
+        };
+        match open.branch_of(participant) {
+            Some(branch) if branch.vote == Vote::Awaited => branch.vote = vote,
+            Some(_) | None => return,
+        }
+        match open.tally() {
+            Tally::Incomplete => {}
+            Tally::AskHeldBack(at) => {
+                open.branches[at].vote = Vote::Awaited;
+                self.ask_awaited(txn, None, effects);
+            }
+            Tally::Unanimous => self.decide(now, txn, effects),
+        }
+    }
+
+    /// Everyone agrees: the transaction commits, unless its results fit in no answer.
+    pub(crate) fn decide(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        let promised = open.promised();
+        let writes = open.branches.iter().any(|branch| branch.writes);
+        let limits = std::mem::take(&mut open.limits);
+        match merge(&limits, open.take_results()) {
+            Err(reason) => self.abort(txn, Refusal::by_coordinator(reason), false, effects),
+            Ok(results) if writes && !promised.is_empty() => self.commit(now, txn, promised, results, effects),
+            Ok(results) => self.finish_read_only(txn, results, effects),
+        }
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        now: Tick,
+        txn: TxnId,
+        promised: Vec<(u32, Lsn)>,
+        results: Vec<OperationResult>,
+        effects: &mut Effects<'_>,
+    ) {
+        let Some(open) = self.close(txn) else { return };
+        let (attempt, digest) = (open.attempt, open.digest);
+        let decided = Record::Decided { txn, attempt, digest, participants: promised };
+        effects.log(&decided);
+        let committed = Message::Committed { txn, results: Some(results) };
+        open.clients.iter().for_each(|client| effects.send(*client, &committed));
+        if let Record::Decided { participants, .. } = decided {
+            for (participant, prepared_at) in &participants {
+                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at };
+                effects.send(NodeId::participant(*participant), &commit);
+            }
+            self.deliver(now, txn, attempt, digest, participants);
+        }
+    }
+
+    /// Nothing was written anywhere: whoever still holds locks lets go of them, and no record is
+    /// needed, since there is nothing that a crash could undo.
+    pub(crate) fn finish_read_only(&mut self, txn: TxnId, results: Vec<OperationResult>, effects: &mut Effects<'_>) {
+        let Some(open) = self.close(txn) else { return };
+        let committed = Message::Committed { txn, results: Some(results) };
+        // What was read was durable before the participants showed it.
+        open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
+        abort_attempt(txn, &open, None, effects);
+    }
+
+    pub(crate) fn on_committed_one_phase(
+        &mut self,
+        ballot: (TxnId, Attempt),
+        results: Option<Vec<OperationResult>>,
+        effects: &mut Effects<'_>,
+    ) {
+        let (txn, attempt) = ballot;
+        let Some(open) = self.preparing(txn, attempt) else { return };
+        let limits = std::mem::take(&mut open.limits);
+        let places = open.branches[0].part.places.clone();
+        let results = results.and_then(|results| merge(&limits, std::iter::once((places, results))).ok());
+        self.finish_committed(txn, results, effects);
+    }
+
+    /// The transaction is committed and durable at a participant already.
+    pub(crate) fn finish_committed(
+        &mut self,
+        txn: TxnId,
+        results: Option<Vec<OperationResult>>,
+        effects: &mut Effects<'_>,
+    ) {
+        let Some(open) = self.close(txn) else { return };
+        let (attempt, digest) = (open.attempt, open.digest);
+        let committed = Message::Committed { txn, results };
+        // Durable already, at the participant that said so.
+        open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
+        effects.log(&Record::DecidedElsewhere { txn, attempt, digest });
+        self.remember(txn, attempt, digest);
+    }
+
+    pub(crate) fn on_refusal(
+        &mut self,
+        now: Tick,
+        participant: u32,
+        ballot: (TxnId, Attempt),
+        mut refusal: Refusal,
+        effects: &mut Effects<'_>,
+    ) {
+        let (txn, attempt) = ballot;
+        let Some(open) = self.preparing(txn, attempt) else { return };
+        let Some(branch) = open.branch_of(participant) else { return };
+        refusal.participant = Some(participant);
+        refusal.operation = refusal.operation.and_then(|at| branch.part.places.get(at as usize).copied());
+        abort_attempt(txn, open, Some(participant), effects);
+        if refusal.reason == Reason::AlreadyCommitted {
+            self.finish_committed(txn, None, effects);
+        } else if refusal.reason.is_retryable() {
+            self.back_off(now, txn, refusal);
+        } else {
+            self.end_aborted(txn, refusal, false, effects);
+        }
+    }
+
+    /// Waits a while before the next attempt: longer with each, and not the same for everyone.
+    pub(crate) fn back_off(&mut self, now: Tick, txn: TxnId, refusal: Refusal) {
+        let (delay_us_min, delay_us_max) = (self.config.retry_delay_us_min, self.config.retry_delay_us_max);
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        let doublings = (open.attempt.number - 1).min(16);
+        let delay_us = (delay_us_min << doublings).min(delay_us_max);
+        let jitter_us =
+            (txn.0 as u64 ^ u64::from(open.attempt.number).wrapping_mul(0x9E37_79B9_7F4A_7C15)) % (delay_us / 2 + 1);
+        open.phase = Phase::BackingOff;
+        open.last_refusal = Some(refusal);
+        self.wait_until(txn, now.plus_us(delay_us - jitter_us));
+    }
+
+    /// Ends the present attempt, and the transaction.
+    pub(crate) fn abort(&mut self, txn: TxnId, refusal: Refusal, at_deadline: bool, effects: &mut Effects<'_>) {
+        if let Some(Txn::Open(open)) = self.txns.get(&txn) {
+            abort_attempt(txn, open, None, effects);
+        }
+        self.end_aborted(txn, refusal, at_deadline, effects);
+    }
+
+    pub(crate) fn end_aborted(&mut self, txn: TxnId, refusal: Refusal, at_deadline: bool, effects: &mut Effects<'_>) {
+        let Some(open) = self.close(txn) else { return };
+        self.aborted.remember(txn, AbortedOutcome { digest: open.digest, refusal, at_deadline });
+        let aborted = Message::Aborted { txn, refusal, at_deadline };
+        // An abort needs no record: what has no decision is aborted.
+        open.clients.iter().for_each(|client| effects.send_now(*client, &aborted));
+    }
+
+    /// Takes an open transaction off the books.
+    pub(crate) fn close(&mut self, txn: TxnId) -> Option<Box<Open>> {
+        match self.txns.remove(&txn) {
+            Some(Txn::Open(open)) => {
+                open.branches.iter().for_each(|branch| self.unload(branch.part.participant));
+                Some(open)
+            }
+            Some(delivering @ Txn::Delivering(_)) => {
+                self.txns.insert(txn, delivering);
+                None
+            }
+            None => None,
+        }
+    }
+
+    pub(crate) fn unload(&mut self, participant: u32) {
+        let load = self.load.get_mut(&participant).expect("a loaded participant");
+        *load -= 1;
+    }
+
+    pub(crate) fn wait_until(&mut self, txn: TxnId, due: Tick) {
+        if let Some(Txn::Open(open)) = self.txns.get_mut(&txn) {
+            // A single participant may have committed already: only it can say, so it is asked
+            // for as long as it takes.
+            open.due = if open.is_one_phase() && open.phase == Phase::Preparing { due } else { due.min(open.deadline) };
+            self.timers.push(Reverse((open.due, txn)));
+        }
+    }
+
+    pub(crate) fn on_votes_missing(&mut self, now: Tick, txn: TxnId, past_deadline: bool, effects: &mut Effects<'_>) {
+        let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
+        let silent = open.branches.iter().find(|branch| branch.vote == Vote::Awaited);
+        let refusal = Refusal {
+            reason: Reason::Unavailable,
+            participant: silent.map(|branch| branch.part.participant),
+            operation: None,
+        };
+        if past_deadline {
+            self.abort(txn, refusal, true, effects);
+        } else {
+            abort_attempt(txn, open, None, effects);
+            self.back_off(now, txn, refusal);
+        }
+    }
+}
+
+/// Tells everyone who was asked that the attempt is over, except the one that refused.
+fn abort_attempt(txn: TxnId, open: &Open, refuser: Option<u32>, effects: &mut Effects<'_>) {
+    for branch in &open.branches {
+        let participant = branch.part.participant;
+        let holds_or_waits = match branch.vote {
+            Vote::Awaited | Vote::Yes { .. } => true,
+            Vote::NotAsked | Vote::ReadOnly { .. } => false,
+        };
+        if holds_or_waits && Some(participant) != refuser {
+            // Presumed abort: an abort needs no record.
+            effects.send_now(NodeId::participant(participant), &Message::Abort { txn, attempt: open.attempt });
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The coordinator's machine: its state, which function takes which message, and what becomes due.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use hashbrown::HashMap;
+use protocol::record::CommittedOutcome;
+use protocol::routing::BinTable;
+use protocol::{
+    Effects, Lsn, Machine, Message, NodeId, Reason, Record, Refusal, Retention, Role, StartError, Tick, TxnId,
+};
+use rustc_hash::FxBuildHasher;
+
+use crate::Config;
+use crate::attempt::Ballot;
+use crate::status::StatusQuestion;
+use crate::transaction::{Delivery, Phase, Txn, Vote};
+
+/// A coordinator.
+pub struct Coordinator {
+    pub(crate) config: Config,
+    pub(crate) epoch: u32,
+    pub(crate) bins: Option<BinTable>,
+    pub(crate) txns: HashMap<TxnId, Txn, FxBuildHasher>,
+    /// For each participant, the transactions in which it has part.
+    pub(crate) load: BTreeMap<u32, usize>,
+    pub(crate) committed: Retention<CommittedOutcome>,
+    pub(crate) aborted: Retention<AbortedOutcome>,
+    pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
+    pub(crate) timers: BinaryHeap<Reverse<(Tick, TxnId)>>,
+    pub(crate) last_admitted_us: u64,
+    /// Up to where a checkpoint under way has to log outcomes again.
+    pub(crate) checkpoint_until: u64,
+    pub(crate) scratch: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct AbortedOutcome {
+    pub(crate) digest: u64,
+    pub(crate) refusal: Refusal,
+    pub(crate) at_deadline: bool,
+}
+
+impl Coordinator {
+    /// A coordinator of these participants.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            epoch: 0,
+            bins: None,
+            txns: HashMap::default(),
+            load: BTreeMap::new(),
+            committed: Retention::new(config.outcomes_max),
+            aborted: Retention::new(config.aborts_max),
+            questions: HashMap::default(),
+            timers: BinaryHeap::new(),
+            last_admitted_us: 0,
+            checkpoint_until: 0,
+            scratch: Vec::new(),
+            config,
+        }
+    }
+
+    /// Transactions that are not finished.
+    #[must_use]
+    pub fn unfinished_txns(&self) -> usize {
+        self.txns.len()
+    }
+}
+
+impl Coordinator {
+    pub(crate) fn on_due(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
+        match self.txns.get_mut(&txn) {
+            Some(Txn::Open(open)) => {
+                let refusal = open.last_refusal.unwrap_or(Refusal::by_coordinator(Reason::Unavailable));
+                let past_deadline = now >= open.deadline;
+                match open.phase {
+                    Phase::Preparing if open.is_one_phase() => {
+                        self.wait_until(txn, now.plus_us(self.config.prepare_timeout_us));
+                        self.ask_awaited(txn, None, effects);
+                    }
+                    Phase::Preparing => self.on_votes_missing(now, txn, past_deadline, effects),
+                    Phase::BackingOff if past_deadline => self.end_aborted(txn, refusal, true, effects),
+                    Phase::BackingOff => self.begin_attempt(now, txn, effects),
+                }
+            }
+            Some(Txn::Delivering(delivery)) => {
+                let longest_us = self.config.resend_interval_us * 8;
+                delivery.resend_interval_us = (delivery.resend_interval_us * 2).min(longest_us);
+                delivery.due = now.plus_us(delivery.resend_interval_us);
+                self.timers.push(Reverse((delivery.due, txn)));
+                if let Some(Txn::Delivering(delivery)) = self.txns.get(&txn) {
+                    self.tell_again(txn, delivery, None, effects);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+impl Machine for Coordinator {
+    fn replay(&mut self, _: Lsn, record: Record) {
+        match record {
+            Record::Started { epoch } => self.epoch = epoch.max(self.epoch),
+            Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
+            Record::Decided { txn, attempt, digest, participants } => {
+                self.forget_delivery(txn);
+                self.deliver(Tick::default(), txn, attempt, digest, participants);
+            }
+            Record::Finished { txn } => {
+                if let Some((attempt, digest)) = self.forget_delivery(txn) {
+                    self.remember(txn, attempt, digest);
+                }
+            }
+            Record::DecidedElsewhere { txn, attempt, digest } => self.remember(txn, attempt, digest),
+            Record::Outcomes(outcomes) => {
+                outcomes.into_iter().for_each(|outcome| self.committed.remember(outcome.txn, outcome));
+            }
+            Record::Prepared(_)
+            | Record::CommittedOnePhase(_)
+            | Record::Committed { .. }
+            | Record::Aborted { .. }
+            | Record::Fenced { .. } => unreachable!("a participant's record in a coordinator's log"),
+        }
+    }
+
+    fn start(&mut self, now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError> {
+        let configured = BinTable::even(&self.config.participants);
+        match &self.bins {
+            None => {
+                effects.log(&Record::Bins { owners: configured.owners().to_vec() });
+                self.bins = Some(configured);
+            }
+            Some(dealt) if dealt.participants() != configured.participants() => {
+                let (dealt, configured) = (dealt.participants(), configured.participants());
+                return Err(StartError::OtherParticipants { dealt, configured });
+            }
+            Some(_) => {}
+        }
+        self.epoch += 1;
+        effects.log(&Record::Started { epoch: self.epoch });
+        self.timers.clear();
+        for (txn, known) in &mut self.txns {
+            if let Txn::Delivering(delivery) = known {
+                delivery.due = now.plus_us(delivery.resend_interval_us);
+                self.timers.push(Reverse((delivery.due, *txn)));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+        match from.role() {
+            Role::Client => self.handle_client(now, from, message, effects),
+            Role::Participant => self.handle_participant(now, from.number(), message, effects),
+            Role::Coordinator => {}
+        }
+    }
+
+    fn tick(&mut self, now: Tick, effects: &mut Effects<'_>) {
+        while let Some(Reverse((due, txn))) = self.timers.peek().copied()
+            && due <= now
+        {
+            self.timers.pop();
+            if self.txns.get(&txn).is_some_and(|known| known.due() == due) {
+                self.on_due(now, txn, effects);
+            } else if let Some(question) = self.questions.get(&txn)
+                && question.due == due
+            {
+                let status = question.at_end();
+                self.answer_question(txn, status, effects);
+            }
+        }
+    }
+
+    fn next_tick(&self) -> Option<Tick> {
+        self.timers.peek().map(|Reverse((due, _))| *due)
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
+        if from == 0 {
+            effects.log(&Record::Started { epoch: self.epoch });
+            if let Some(bins) = &self.bins {
+                effects.log(&Record::Bins { owners: bins.owners().to_vec() });
+            }
+            for (txn, known) in &self.txns {
+                if let Txn::Delivering(delivery) = known {
+                    let Delivery { attempt, digest, unacked, .. } = delivery;
+                    let participants = unacked.clone();
+                    effects.log(&Record::Decided { txn: *txn, attempt: *attempt, digest: *digest, participants });
+                }
+            }
+            self.checkpoint_until = self.committed.end();
+        }
+        self.committed.log_slice(from, self.checkpoint_until, effects)
+    }
+}
+
+impl Coordinator {
+    fn handle_client(&mut self, now: Tick, client: NodeId, message: Message, effects: &mut Effects<'_>) {
+        match message {
+            Message::Submit(submit) => self.on_submit(now, client, &submit, effects),
+            Message::AskStatus { txn } => self.on_ask_status(now, client, txn, effects),
+            Message::Hello(_)
+            | Message::Committed { .. }
+            | Message::Aborted { .. }
+            | Message::Busy { .. }
+            | Message::Status { .. }
+            | Message::Prepare(_)
+            | Message::Commit { .. }
+            | Message::Abort { .. }
+            | Message::AskOutcome { .. }
+            | Message::VoteYes { .. }
+            | Message::VoteReadOnly { .. }
+            | Message::VoteNo { .. }
+            | Message::CommittedOnePhase { .. }
+            | Message::CommitAck { .. }
+            | Message::PrepareLost { .. }
+            | Message::AskDecision { .. }
+            | Message::Outcome { .. }
+            | Message::AskStats
+            | Message::Stats(_) => {}
+        }
+    }
+
+    fn handle_participant(&mut self, now: Tick, participant: u32, message: Message, effects: &mut Effects<'_>) {
+        match message {
+            Message::Hello(_) => self.on_hello(participant, effects),
+            Message::VoteYes { txn, attempt, prepared_at, results } => {
+                let vote = Vote::Yes { prepared_at, results };
+                self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
+            }
+            Message::VoteReadOnly { txn, attempt, results } => {
+                let vote = Vote::ReadOnly { results };
+                self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
+            }
+            Message::VoteNo { txn, attempt, refusal } => {
+                self.on_refusal(now, participant, (txn, attempt), refusal, effects);
+            }
+            Message::CommittedOnePhase { txn, attempt, results } => {
+                self.on_committed_one_phase((txn, attempt), results, effects);
+            }
+            Message::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
+            // The decision stands; the driver has told the operator. It is sent again, and when
+            // the promise is back (from a copy of the log), it will be kept.
+            Message::PrepareLost { .. } => {}
+            Message::AskDecision { txn, attempt } => self.tell_outcome(participant, txn, attempt, effects),
+            Message::Outcome { txn, known } => self.on_outcome(participant, txn, known, effects),
+            Message::Submit(_)
+            | Message::AskStatus { .. }
+            | Message::Committed { .. }
+            | Message::Aborted { .. }
+            | Message::Busy { .. }
+            | Message::Status { .. }
+            | Message::Prepare(_)
+            | Message::Commit { .. }
+            | Message::Abort { .. }
+            | Message::AskOutcome { .. }
+            | Message::AskStats
+            | Message::Stats(_) => {}
+        }
+    }
+}

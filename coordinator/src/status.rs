@@ -1,0 +1,92 @@
+//! Questions about transactions that this coordinator does not remember: it asks every
+//! participant, since one that committed in one phase is remembered only there.
+
+use std::cmp::Reverse;
+
+use protocol::message::{KnownOutcome, TxnStatus};
+use protocol::{Effects, Message, NodeId, Tick, TxnId};
+
+use crate::admission::CLIENTS_PER_TXN_MAX;
+use crate::machine::Coordinator;
+use crate::transaction::Txn;
+
+/// How many such questions may be open at once.
+const STATUS_QUESTIONS_MAX: usize = 1_024;
+
+/// How long participants may take to answer, in microseconds.
+const STATUS_TIMEOUT_US: u64 = 1_000_000;
+
+/// An open question.
+pub(crate) struct StatusQuestion {
+    pub(crate) clients: Vec<NodeId>,
+    /// Who has not answered yet.
+    pub(crate) awaited: Vec<u32>,
+    /// Whether anyone still works on it.
+    pub(crate) in_progress: bool,
+    pub(crate) due: Tick,
+}
+
+impl StatusQuestion {
+    pub(crate) fn new(awaited: Vec<u32>, due: Tick) -> Self {
+        Self { clients: Vec::new(), awaited, in_progress: false, due }
+    }
+
+    /// Takes a participant's answer, and returns the transaction's status once it is known.
+    pub(crate) fn answer(&mut self, participant: u32, known: KnownOutcome) -> Option<TxnStatus> {
+        self.awaited.retain(|awaited| *awaited != participant);
+        match known {
+            KnownOutcome::Committed => return Some(TxnStatus::Committed),
+            KnownOutcome::InProgress => self.in_progress = true,
+            KnownOutcome::Nothing => {}
+        }
+        self.awaited.is_empty().then(|| self.at_end())
+    }
+
+    /// What can be said when no more answers come: with one missing, nobody knows the end yet.
+    pub(crate) fn at_end(&self) -> TxnStatus {
+        if self.in_progress || !self.awaited.is_empty() { TxnStatus::InProgress } else { TxnStatus::Unknown }
+    }
+}
+
+impl Coordinator {
+    pub(crate) fn on_ask_status(&mut self, now: Tick, client: NodeId, txn: TxnId, effects: &mut Effects<'_>) {
+        let status = match self.txns.get(&txn) {
+            Some(Txn::Delivering(_)) => Some(TxnStatus::Committed),
+            Some(Txn::Open(_)) => Some(TxnStatus::InProgress),
+            None if self.committed.get(txn).is_some() => Some(TxnStatus::Committed),
+            None if self.aborted.get(txn).is_some() => Some(TxnStatus::Aborted),
+            None => None,
+        };
+        if let Some(status) = status {
+            return effects.send(client, &Message::Status { txn, status });
+        }
+        if self.questions.len() >= STATUS_QUESTIONS_MAX && !self.questions.contains_key(&txn) {
+            // Nothing was begun.
+            return effects.send_now(client, &Message::Busy { txn });
+        }
+        let due = now.plus_us(STATUS_TIMEOUT_US);
+        let awaited = self.config.participants.clone();
+        let question = self.questions.entry(txn).or_insert_with(|| StatusQuestion::new(awaited, due));
+        question.clients.push(client);
+        question.clients.truncate(CLIENTS_PER_TXN_MAX);
+        self.timers.push(Reverse((due, txn)));
+        for participant in &self.config.participants {
+            // A question promises nothing.
+            effects.send_now(NodeId::participant(*participant), &Message::AskOutcome { txn });
+        }
+    }
+
+    pub(crate) fn on_outcome(&mut self, participant: u32, txn: TxnId, known: KnownOutcome, effects: &mut Effects<'_>) {
+        if let Some(question) = self.questions.get_mut(&txn)
+            && let Some(status) = question.answer(participant, known)
+        {
+            self.answer_question(txn, status, effects);
+        }
+    }
+
+    pub(crate) fn answer_question(&mut self, txn: TxnId, status: TxnStatus, effects: &mut Effects<'_>) {
+        if let Some(question) = self.questions.remove(&txn) {
+            question.clients.iter().for_each(|client| effects.send(*client, &Message::Status { txn, status }));
+        }
+    }
+}
