@@ -1,1 +1,45 @@
-//! The `node` crate.
+//! Runs one machine on one log in one thread: ring, sockets, gate, clock, configuration. It decides
+//! nothing about transactions.
+//!
+//! - [`run`] (`node`): how a node begins and ends; `driver`: the turn in between; `checkpoint`: in slices.
+//! - `listener`, `dialer`: where connections come from; `connection`: one of them; `greeting`: who is
+//!   there; `roles`: who may say what; `peers`: all of them; `hub`: what they share with the driver.
+//! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
+//! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
+//! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
+//! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
+//! - [`limits`]: every maximum, with its reason.
+//!
+//! Invariants: data moves through the ring only; a turn ends in a park of the thread; no operation
+//! in flight is dropped; every queue is bounded, and whoever overruns one is closed with a reason.
+//!
+//! Not here: votes, locks, decisions (`participant`, `coordinator`), and durability (`engine`).
+
+mod checkpoint;
+mod clock;
+mod config;
+mod connection;
+mod dialer;
+mod driver;
+mod error;
+mod figures;
+mod greeting;
+mod hub;
+mod journal;
+pub mod limits;
+mod listener;
+mod node;
+mod outbox;
+mod peers;
+mod ring;
+mod roles;
+mod settings;
+mod stop;
+mod units;
+mod warning;
+
+pub use config::{Config, ConfigError, CoordinatorSettings, NodeConfig, Origin, ParticipantSettings};
+pub use error::NodeError;
+pub use node::run;
+pub use settings::{Setting, settings};
+pub use stop::Stop;

@@ -1,0 +1,296 @@
+//! One connection: a reader task, a writer task, and what they share with the driver.
+//!
+//! Invariants:
+//! - no operation in flight is ever dropped: a connection ends by `shutdown` of its socket, which
+//!   ends the read and the write, which end their tasks;
+//! - nothing is allocated for what a peer announces, only for what has arrived;
+//! - a connection is closed for one reason, the first.
+//!
+//! Not here: who may be at the other end (`greeting`), the table of all connections (`peers`).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::codec::Reader;
+use protocol::frame::{FrameError, FrameReader};
+use protocol::{ClusterId, Message, NodeId, Role};
+use tokio::sync::Notify;
+use tokio_uring::net::TcpStream;
+
+use crate::greeting::{Expected, greet};
+use crate::hub::Hub;
+use crate::limits::{
+    FRAME_TIMEOUT, READ_BYTES_MAX, READ_BYTES_MIN, SMALL_READS_BEFORE_SHRINKING, UNFINISHED_BYTES_MAX,
+};
+use crate::outbox::Outbox;
+use crate::roles;
+
+/// Why a connection was closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CloseReason {
+    #[error("the peer has closed it")]
+    ByPeer,
+    #[error("the peer has closed it within a frame")]
+    WithinFrame,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("the peer did not say hello in time")]
+    HelloTimeout,
+    #[error("the rest of a frame did not arrive within {} s", FRAME_TIMEOUT.as_secs())]
+    FrameTimeout,
+    #[error("unfinished frames hold more than {UNFINISHED_BYTES_MAX} bytes")]
+    TooMuchUnfinished,
+    #[error("the peer began with {0} instead of Hello")]
+    NoHello(&'static str),
+    #[error("the peer belongs to cluster {found}, this node to cluster {own}; give both the same --cluster-id", found = found.0, own = own.0)]
+    WrongCluster { found: ClusterId, own: ClusterId },
+    #[error(
+        "{role} {node} answers there instead of participant {expected}; correct the address of participant {expected}"
+    )]
+    WrongPeer { role: Role, node: u32, expected: u32 },
+    #[error("a {found} has no business with a {own}; connect it to another node")]
+    WrongRole { found: Role, own: Role },
+    #[error("a later start of the same coordinator, with epoch {current}, is connected; this one has epoch {found}")]
+    StaleEpoch { found: u32, current: u32 },
+    #[error("the same coordinator has connected anew")]
+    Replaced,
+    #[error("a {from} may not send {message} to a {own}")]
+    NotAllowed { from: Role, own: Role, message: &'static str },
+    #[error("{unsent} bytes wait for the peer, which does not read them; network.outbox allows {max}")]
+    OutboxFull { unsent: usize, max: usize },
+    #[error("this node stops")]
+    Stopping,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    pub(crate) address: SocketAddr,
+    pub(crate) opened_us: u64,
+    /// Who is at the other end, once it has said so.
+    pub(crate) node: Cell<Option<NodeId>>,
+    /// The epoch that it announced.
+    pub(crate) epoch: Cell<u32>,
+    pub(crate) outbox: RefCell<Outbox>,
+    /// Whether the driver has it on its list of connections to look after.
+    pub(crate) is_listed: Cell<bool>,
+    /// Wakes the writer.
+    pub(crate) has_bytes: Notify,
+    /// Wakes the reader, when it waits for the outbox or for the end.
+    has_drained: Notify,
+    closed: RefCell<Option<CloseReason>>,
+    is_closed: Cell<bool>,
+    /// Bytes of a frame that is not whole yet, and since when.
+    unfinished: Cell<usize>,
+    unfinished_since_us: Cell<u64>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, address: SocketAddr, opened_us: u64) -> Self {
+        Self {
+            stream,
+            address,
+            opened_us,
+            node: Cell::new(None),
+            epoch: Cell::new(0),
+            outbox: RefCell::default(),
+            is_listed: Cell::new(false),
+            has_bytes: Notify::new(),
+            has_drained: Notify::new(),
+            closed: RefCell::new(None),
+            is_closed: Cell::new(false),
+            unfinished: Cell::new(0),
+            unfinished_since_us: Cell::new(0),
+        }
+    }
+
+    /// Ends the connection; the first reason stays.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        if self.is_closed.replace(true) {
+            return;
+        }
+        *self.closed.borrow_mut() = Some(reason);
+        // Fails only if the peer has ended the connection already, which ends the tasks just as well.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.has_bytes.notify_one();
+        self.has_drained.notify_one();
+    }
+
+    /// Takes nothing more from the peer; what waits for it may still leave.
+    pub(crate) fn stop_reading(&self) {
+        // Fails only if the peer has ended the connection already.
+        let _ = self.stream.shutdown(Shutdown::Read);
+        self.has_drained.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// Whether a begun frame has been waiting for its rest for too long.
+    pub(crate) fn is_stalled(&self, now_us: u64) -> bool {
+        let waited_us = now_us.saturating_sub(self.unfinished_since_us.get());
+        self.unfinished.get() > 0 && u128::from(waited_us) > FRAME_TIMEOUT.as_micros()
+    }
+}
+
+/// What became of a connection.
+pub(crate) struct Served {
+    pub(crate) reason: CloseReason,
+    /// Who it was, if it said so and was welcome.
+    pub(crate) node: Option<NodeId>,
+}
+
+/// Runs a connection to its end.
+pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, expected: Expected) -> Served {
+    let connection = Rc::new(Connection::new(stream, address, hub.clock.now().0));
+    let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
+    connection.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Hello(hub.hello));
+    let writer = tokio_uring::spawn(write_all(Rc::clone(&hub), Rc::clone(&connection)));
+
+    let mut reader = ConnectionReader { hub: &hub, connection: &connection, expected, frames: FrameReader::default() };
+    let ended = reader.run().await;
+    let unfinished = connection.unfinished.replace(0);
+    hub.unfinished.set(hub.unfinished.get() - unfinished);
+    while hub.is_stopping.get() && !connection.is_closed() {
+        connection.has_drained.notified().await;
+    }
+    connection.close(ended);
+    hub.peers.borrow_mut().forget(id, &connection);
+    if writer.await.is_err() {
+        tracing::error!(peer = %address, "the writer of a connection has failed");
+    }
+    let reason = connection.closed.borrow_mut().take().unwrap_or(CloseReason::ByPeer);
+    Served { reason, node: connection.node.get() }
+}
+
+/// Writes what the outbox lets go, one write at a time; meanwhile the next bytes collect.
+async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>) {
+    let mut spare = Vec::new();
+    while !connection.is_closed() {
+        let taken = connection.outbox.borrow_mut().take(spare);
+        match taken {
+            Ok(frames) => {
+                let (result, frames) = connection.stream.write_all(frames).await;
+                spare = frames;
+                if let Err(error) = result {
+                    return connection.close(error.into());
+                }
+                connection.outbox.borrow_mut().written();
+                connection.has_drained.notify_one();
+                if hub.is_stopping.get() {
+                    hub.wake.notify_one();
+                }
+            }
+            Err(unused) => {
+                spare = unused;
+                connection.has_bytes.notified().await;
+            }
+        }
+    }
+}
+
+struct ConnectionReader<'a> {
+    hub: &'a Hub,
+    connection: &'a Rc<Connection>,
+    expected: Expected,
+    frames: FrameReader,
+}
+
+impl ConnectionReader<'_> {
+    async fn run(&mut self) -> CloseReason {
+        let mut buffer = Vec::with_capacity(READ_BYTES_MIN);
+        let mut small_reads = 0;
+        loop {
+            self.wait_for_outbox().await;
+            buffer.clear();
+            let (result, filled) = self.connection.stream.read(buffer).await;
+            buffer = filled;
+            let count = match result {
+                Ok(0) if self.frames.waiting_bytes() > 0 => return CloseReason::WithinFrame,
+                Ok(0) => return CloseReason::ByPeer,
+                Ok(count) => count,
+                Err(error) => return error.into(),
+            };
+            if self.hub.is_stopping.get() {
+                continue;
+            }
+            if let Err(reason) = self.take(&buffer[..count]) {
+                return reason;
+            }
+            small_reads = if count < buffer.capacity() / 4 { small_reads + 1 } else { 0 };
+            self.resize(&mut buffer, count, &mut small_reads);
+        }
+    }
+
+    /// Whoever asks faster than it takes the answers is not heard until it has taken some. Only the
+    /// side that is asked waits: if both did, both could wait for each other.
+    async fn wait_for_outbox(&self) {
+        let enough = self.hub.outbox_bytes_max / 2;
+        let is_asked = matches!(self.expected, Expected::Anyone);
+        while is_asked
+            && !self.connection.is_closed()
+            && !self.hub.is_stopping.get()
+            && self.connection.outbox.borrow().unsent_bytes() > enough
+        {
+            self.connection.has_drained.notified().await;
+        }
+    }
+
+    fn resize(&mut self, buffer: &mut Vec<u8>, count: usize, small_reads: &mut u32) {
+        let capacity = buffer.capacity();
+        if count == capacity && capacity < READ_BYTES_MAX {
+            *buffer = Vec::with_capacity((capacity * 4).min(READ_BYTES_MAX));
+        } else if *small_reads > SMALL_READS_BEFORE_SHRINKING && capacity > READ_BYTES_MIN {
+            *buffer = Vec::with_capacity((capacity / 4).max(READ_BYTES_MIN));
+            *small_reads = 0;
+            if self.frames.waiting_bytes() == 0 {
+                self.frames = FrameReader::default();
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+        self.frames.extend(bytes);
+        let mut has_progressed = false;
+        while let Some(payload) = self.frames.next_payload()? {
+            self.take_payload(payload)?;
+            has_progressed = true;
+        }
+        self.hub.wake.notify_one();
+        self.count_unfinished(has_progressed)
+    }
+
+    fn take_payload(&self, payload: Bytes) -> Result<(), CloseReason> {
+        let mut reader = Reader::new(payload);
+        let own = self.hub.hello.role;
+        while reader.remaining() > 0 {
+            let message = Message::decode(&mut reader).map_err(FrameError::from)?;
+            let Some(node) = self.connection.node.get() else {
+                greet(self.hub, self.connection, self.expected, message)?;
+                continue;
+            };
+            if !roles::may_send(node.role(), own, &message) {
+                return Err(CloseReason::NotAllowed { from: node.role(), own, message: roles::name(&message) });
+            }
+            self.hub.inbox.borrow_mut().push((node, message));
+        }
+        Ok(())
+    }
+
+    fn count_unfinished(&self, has_progressed: bool) -> Result<(), CloseReason> {
+        let unfinished = self.frames.waiting_bytes();
+        let before = self.connection.unfinished.replace(unfinished);
+        if unfinished > 0 && (before == 0 || has_progressed) {
+            self.connection.unfinished_since_us.set(self.hub.clock.now().0);
+        }
+        let total = self.hub.unfinished.get() - before + unfinished;
+        self.hub.unfinished.set(total);
+        if unfinished > 0 && total > UNFINISHED_BYTES_MAX { Err(CloseReason::TooMuchUnfinished) } else { Ok(()) }
+    }
+}

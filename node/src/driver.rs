@@ -1,0 +1,199 @@
+//! The loop that runs a machine: take in all that has arrived, let the machine answer, write one
+//! group, let go what is durable.
+//!
+//! Invariants:
+//! - one turn ends in a park of the thread: operations reach the kernel only then, so the driver is
+//!   never runnable again by its own doing (timers are at least a millisecond away);
+//! - the clock is read once a turn;
+//! - when the log fails, nothing leaves any more.
+//!
+//! Not here: how a node begins (`node`) and ends (`stopping`).
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use engine::{Disk, Store};
+use protocol::{Effects, Machine, Message, NodeId, Outbox, Tick};
+use tokio::time::{Instant, Sleep};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::NodeError;
+use crate::figures::Figures;
+use crate::hub::Hub;
+use crate::journal::{StoreJournal, lsn};
+use crate::limits::SWEEP_EVERY;
+use crate::outbox::OPEN;
+use crate::stop::Stop;
+
+/// A timer is never nearer than this: tokio's clock has this grain, and an expired timer would make
+/// the loop runnable without a park.
+const TIMER_US_MIN: u64 = 1_000;
+
+pub(crate) struct Driver<M, D> {
+    pub(crate) hub: Rc<Hub>,
+    pub(crate) store: Store<D>,
+    pub(crate) machine: M,
+    pub(crate) stop: Stop,
+    figures: Figures,
+    checkpoint: Checkpoint,
+    /// What is being taken in; its memory is kept.
+    batch: Vec<(NodeId, Message)>,
+    timer: Timer,
+    hello_timeout: Duration,
+    sweep_at: Tick,
+    turns: u64,
+}
+
+impl<M: Machine, D: Disk> Driver<M, D> {
+    pub(crate) fn new(
+        hub: Rc<Hub>,
+        store: Store<D>,
+        machine: M,
+        stop: Stop,
+        hello_timeout: Duration,
+        peers: Vec<String>,
+    ) -> Self {
+        Self {
+            hub,
+            store,
+            machine,
+            stop,
+            figures: Figures::new(peers),
+            checkpoint: Checkpoint::Idle,
+            batch: Vec::new(),
+            timer: Timer::new(),
+            hello_timeout,
+            sweep_at: Tick(0),
+            turns: 0,
+        }
+    }
+
+    /// Runs until the node is asked to stop, or its log fails.
+    pub(crate) async fn run(&mut self) -> Result<(), NodeError> {
+        self.turn()?;
+        while !self.stop.is_requested() {
+            self.wait().await;
+            self.turn()?;
+        }
+        tracing::debug!(turns = self.turns, parks = parks(), "stopping");
+        Ok(())
+    }
+
+    /// One turn.
+    fn turn(&mut self) -> Result<(), NodeError> {
+        self.turns += 1;
+        let now = self.hub.clock.now();
+        self.take_in(now);
+        if self.machine.next_tick().is_some_and(|due| due <= now) {
+            let mut peers = self.hub.peers.borrow_mut();
+            self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut *peers));
+        }
+        self.flush(now)?;
+        if self.checkpoint.is_due(&self.store, now) {
+            let mut peers = self.hub.peers.borrow_mut();
+            self.checkpoint.advance(now, &mut self.machine, &mut self.store, &mut *peers);
+            drop(peers);
+            self.flush(now)?;
+        }
+        if now >= self.sweep_at {
+            self.sweep(now);
+        }
+        self.timer.set_by(self.next_wake(now), now, &self.hub);
+        Ok(())
+    }
+
+    /// Hands the machine all that has arrived.
+    fn take_in(&mut self, now: Tick) {
+        std::mem::swap(&mut *self.hub.inbox.borrow_mut(), &mut self.batch);
+        if self.batch.is_empty() {
+            return;
+        }
+        let mut peers = self.hub.peers.borrow_mut();
+        for (from, message) in self.batch.drain(..) {
+            if matches!(message, Message::AskStats) {
+                // Figures promise nothing.
+                let stats = self.figures.stats(now, self.hub.hello, &self.store);
+                peers.post(from, OPEN, &Message::Stats(stats));
+            } else {
+                let mut journal = StoreJournal(&mut self.store);
+                self.machine.handle(now, from, message, &mut Effects::new(&mut journal, &mut *peers));
+            }
+        }
+    }
+
+    /// Takes what the disk has finished, starts the next group, and lets go what may leave.
+    pub(crate) fn flush(&mut self, now: Tick) -> Result<(), NodeError> {
+        let durable = self.store.poll(now.0)?;
+        let figures = &mut self.figures;
+        self.store.drain_write_times(&mut |elapsed_us| figures.group_took(elapsed_us));
+        self.hub.peers.borrow_mut().flush(lsn(durable));
+        Ok(())
+    }
+
+    fn sweep(&mut self, now: Tick) {
+        let mut peers = self.hub.peers.borrow_mut();
+        peers.sweep(now.0, self.hello_timeout.as_micros() as u64);
+        let unreachable = peers.take_unreachable();
+        if unreachable > 0 {
+            tracing::debug!(unreachable, "messages to nodes that are not connected");
+        }
+        self.sweep_at = now.plus_us(SWEEP_EVERY.min(self.hello_timeout / 2).as_micros() as u64);
+    }
+
+    fn next_wake(&self, now: Tick) -> Option<Tick> {
+        let sweep = (self.hub.peers.borrow().len() > 0).then_some(self.sweep_at);
+        let store = self.store.next_wake_us().map(Tick);
+        let all = [self.machine.next_tick(), store, self.checkpoint.next_wake(), sweep];
+        all.into_iter().flatten().min().map(|tick| tick.max(now.plus_us(TIMER_US_MIN)))
+    }
+
+    /// Waits for whatever comes next.
+    async fn wait(&mut self) {
+        let wake = self.hub.wake.clone();
+        let notified = std::pin::pin!(wake.notified());
+        self.timer.or(notified).await;
+    }
+}
+
+/// How often this thread has been parked by its runtime.
+pub(crate) fn parks() -> u64 {
+    tokio::runtime::Handle::current().metrics().worker_park_count(0)
+}
+
+/// One timer, armed anew only when something is due earlier than before.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Tick>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), armed: None }
+    }
+
+    fn set_by(&mut self, due: Option<Tick>, now: Tick, hub: &Hub) {
+        let Some(due) = due else { return };
+        if self.armed.is_none_or(|armed| due < armed || armed <= now) {
+            self.sleep.as_mut().reset(Instant::from_std(hub.clock.instant_of(due)));
+            self.armed = Some(due);
+        }
+    }
+
+    async fn or(&mut self, notified: Pin<&mut impl Future<Output = ()>>) {
+        let mut notified = notified;
+        poll_fn(|context| {
+            if notified.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.armed.is_some() && self.sleep.as_mut().poll(context).is_ready() {
+                self.armed = None;
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,47 @@
+//! What the driver and the tasks of all connections share. One thread, so no locks.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use protocol::message::Hello;
+use protocol::{Message, NodeId};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::connection::Served;
+use crate::peers::Peers;
+use crate::warning::WarningLimit;
+
+pub(crate) struct Hub {
+    pub(crate) clock: Clock,
+    /// Wakes the driver.
+    pub(crate) wake: Arc<Notify>,
+    /// What this node says first.
+    pub(crate) hello: Hello,
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) peers: RefCell<Peers>,
+    /// Messages since the driver's last turn. Bounded: a connection reads again only after that turn.
+    pub(crate) inbox: RefCell<Vec<(NodeId, Message)>>,
+    /// Bytes of unfinished frames on all connections.
+    pub(crate) unfinished: Cell<usize>,
+    pub(crate) is_stopping: Cell<bool>,
+    pub(crate) warnings: WarningLimit,
+}
+
+impl Hub {
+    /// Writes down why an accepted connection has ended.
+    pub(crate) fn log_end(&self, address: std::net::SocketAddr, served: &Served) {
+        use crate::connection::CloseReason::{ByPeer, Stopping};
+        let reason = &served.reason;
+        match (reason, served.node) {
+            (ByPeer | Stopping, node) => {
+                tracing::debug!(%address, node = node.map(tracing::field::display), %reason, "connection ended");
+            }
+            (_, node) => {
+                if let Some(withheld) = self.warnings.pass(self.clock.now().0) {
+                    tracing::warn!(%address, node = node.map(tracing::field::display), %reason, withheld, "connection closed");
+                }
+            }
+        }
+    }
+}

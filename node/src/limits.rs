@@ -1,0 +1,85 @@
+//! Every maximum of a node that is not a setting, with its reason; and the bounds of the settings.
+
+use std::time::Duration;
+
+use protocol::limits::FRAME_BYTES_MAX;
+
+/// Read buffer of a connection that is quiet, so that thousands of idle ones cost little.
+pub const READ_BYTES_MIN: usize = 4 << 10;
+
+/// Read buffer of a connection that keeps filling it: one frame of the usual size.
+pub const READ_BYTES_MAX: usize = 256 << 10;
+
+/// Reads that use less than a quarter of the buffer before it shrinks again.
+pub const SMALL_READS_BEFORE_SHRINKING: u32 = 64;
+
+/// Bytes of unfinished frames on all connections together: what many half-senders can make a node
+/// hold. A connection that would exceed it is closed.
+pub const UNFINISHED_BYTES_MAX: usize = 256 << 20;
+
+/// How long the rest of a begun frame may take. The largest frame on a slow line is well within it.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Smallest `network.outbox`: a full frame waiting for the disk, and one on its way.
+pub const OUTBOX_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
+
+/// Buffers of an outbox that have grown beyond this are given back when they are empty.
+pub const KEPT_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// First pause before a peer is dialled again; it doubles up to [`DIAL_PAUSE_MAX`].
+pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Longest pause before a peer is dialled again: a peer that is back serves within a second.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long one attempt to connect may take.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pause after the system refused to accept a connection (no file descriptors, no memory).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Silence after which the kernel asks whether the other end still exists.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+
+/// Pause between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Unanswered questions after which a connection is dead.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long sent bytes may stay unacknowledged. Longer than any pause of a living peer's kernel.
+pub const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
+
+/// How often connections are looked over for those that have said nothing, or half of a frame.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Pace of a checkpoint whose slices write nothing: a turn must end in a park.
+pub const CHECKPOINT_PACE_US: u64 = 1_000;
+
+/// How long a stopping node waits for its last records, and for its last answers to leave.
+pub const STOP_FLUSH: Duration = Duration::from_secs(3);
+
+/// How long a stopping node waits for its log to close.
+pub const STOP_CLOSE: Duration = Duration::from_secs(10);
+
+/// How long a starting node waits for its first records to become durable.
+pub const START_DURABLE: Duration = Duration::from_secs(60);
+
+/// Warnings of one kind within [`WARNING_WINDOW_US`]; the rest is counted.
+pub const WARNINGS_MAX: u32 = 10;
+
+/// See [`WARNINGS_MAX`].
+pub const WARNING_WINDOW_US: u64 = 10_000_000;
+
+/// Entries of the submission queue; a full one is submitted at once.
+pub const RING_ENTRIES: u32 = 1_024;
+
+/// Descriptors that a node needs besides its connections: log segments, ring, listener, signals.
+pub const OTHER_DESCRIPTORS: u64 = 1_200;
+
+/// Longest group write that the histogram tells apart, in microseconds.
+pub const SYNC_US_MAX: u64 = 60_000_000;
+
+const _: () = assert!(READ_BYTES_MIN < READ_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX < UNFINISHED_BYTES_MAX);
+const _: () = assert!(KEPT_BUFFER_BYTES_MAX < OUTBOX_BYTES_MIN);

@@ -1,0 +1,268 @@
+//! How a node begins and ends.
+//!
+//! Beginning: open the log, replay it into the machine, start the machine, make durable what it
+//! logged (its epoch), and only then listen and dial. Ending: stop listening and reading, let what
+//! was promised become durable and the answers leave, close the log.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::{DirStorage, Options, Owner, RecoveryReport, Store, Table, UringDisk, Worker};
+use protocol::message::Hello;
+use protocol::{Effects, Machine, Record, Tick};
+use tokio::task::JoinHandle;
+use tokio_uring::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::dialer::dial_for_ever;
+use crate::driver::Driver;
+use crate::error::NodeError;
+use crate::hub::Hub;
+use crate::journal::{StoreJournal, lsn};
+use crate::limits::{START_DURABLE, STOP_CLOSE, STOP_FLUSH};
+use crate::listener::{Listener, accept_all};
+use crate::peers::Peers;
+use crate::ring;
+use crate::stop::Stop;
+use crate::warning::WarningLimit;
+
+/// How often a node that begins or ends looks whether the disk has finished.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Runs a node on this thread until it is asked to stop or its log fails. `make_machine` is given
+/// the table over the log; `on_ready` is told the bound address when the node listens.
+///
+/// The process must ignore SIGPIPE, as Rust programs do unless they choose otherwise.
+///
+/// # Errors
+/// See [`NodeError`]; the node was not started, or has stopped without acknowledging anything that
+/// is not durable.
+pub fn run<M: Machine + 'static>(
+    config: NodeConfig,
+    stop: Stop,
+    on_ready: impl FnOnce(SocketAddr),
+    make_machine: impl FnOnce(Table) -> M,
+) -> Result<(), NodeError> {
+    ring::raise_descriptor_limit(config.connections_max);
+    ring::block_on(run_on_ring(config, stop, on_ready, make_machine))?
+}
+
+async fn run_on_ring<M: Machine + 'static>(
+    config: NodeConfig,
+    stop: Stop,
+    on_ready: impl FnOnce(SocketAddr),
+    make_machine: impl FnOnce(Table) -> M,
+) -> Result<(), NodeError> {
+    let clock = Clock::start();
+    let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
+    start(&config, clock, &mut store, &mut machine, &stop).await?;
+    let hub = Rc::new(Hub {
+        clock,
+        wake: Arc::clone(stop.wake()),
+        hello: Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() },
+        outbox_bytes_max: config.outbox_bytes_max,
+        peers: RefCell::new(Peers::new(config.outbox_bytes_max)),
+        inbox: RefCell::default(),
+        unfinished: Cell::new(0),
+        is_stopping: Cell::new(false),
+        warnings: WarningLimit::default(),
+    });
+    let (listener, accepting) = Listener::bind(&config.listen)?;
+    log_start(&config, listener.address, machine.epoch(), &report);
+    let entrances = open_entrances(&hub, &config, accepting);
+    on_ready(listener.address);
+
+    let addresses = config.peers.iter().map(|(_, address)| address.clone()).collect();
+    let mut driver = Driver::new(Rc::clone(&hub), store, machine, stop, config.hello_timeout, addresses);
+    // In a task of its own, so that it runs after all readers that one completion queue has woken.
+    let running = tokio_uring::spawn(async move {
+        let result = driver.run().await;
+        (driver, result)
+    });
+    let (driver, result) = running.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+    end(&hub, driver, result, &listener, entrances, &config).await
+}
+
+/// Opens the log and replays it.
+fn open<M: Machine>(
+    config: &NodeConfig,
+    stop: &Stop,
+    make_machine: impl FnOnce(Table) -> M,
+) -> Result<(Store<UringDisk>, M, RecoveryReport), NodeError> {
+    let refused = |source| NodeError::Open { data: config.data.clone(), source };
+    let owner = Owner { role: config.role.code(), node: config.number, cluster: config.cluster.0 };
+    let mut options = Options::new(owner);
+    options.segment_bytes = config.segment_bytes;
+    options.checkpoint_bytes = config.checkpoint_bytes;
+    options.seal_idle = config.seal_idle;
+
+    let storage = Arc::new(DirStorage::open(&config.data).map_err(refused)?);
+    let disk = UringDisk::new(Arc::clone(&storage), Arc::clone(stop.wake()));
+    let worker = Worker::thread(Arc::clone(stop.wake()))
+        .map_err(|source| NodeError::System { what: "a thread for the log", source })?;
+    let table = Table::new();
+    let mut machine = make_machine(table.clone());
+    let mut unknown = None;
+    let (store, report) = Store::open(options, storage, disk, worker, table, &mut |at, payload| {
+        if unknown.is_none() {
+            match Record::decode(payload) {
+                Ok(record) => machine.replay(lsn(at), record),
+                Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at, source }),
+            }
+        }
+    })
+    .map_err(refused)?;
+    match unknown {
+        Some(error) => Err(error),
+        None => Ok((store, machine, report)),
+    }
+}
+
+/// Starts the machine and makes durable what it logged: an epoch is announced only then.
+async fn start<M: Machine>(
+    config: &NodeConfig,
+    clock: Clock,
+    store: &mut Store<UringDisk>,
+    machine: &mut M,
+    stop: &Stop,
+) -> Result<(), NodeError> {
+    let refused = |source| NodeError::Start { data: config.data.clone(), source };
+    // Nobody is connected: what the machine says now is said again when somebody is.
+    let mut nobody = Peers::new(config.outbox_bytes_max);
+    machine.start(clock.now(), &mut Effects::new(&mut StoreJournal(store), &mut nobody)).map_err(refused)?;
+    let deadline = Instant::now() + START_DURABLE;
+    let end = store.end();
+    while store.poll(clock.now().0)? < end {
+        wait_for_disk(stop, deadline, config, "its first records", START_DURABLE).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_disk(
+    stop: &Stop,
+    deadline: Instant,
+    config: &NodeConfig,
+    what: &'static str,
+    bound: Duration,
+) -> Result<(), NodeError> {
+    if Instant::now() > deadline {
+        return Err(NodeError::DiskSlow { data: config.data.clone(), what, seconds: bound.as_secs() });
+    }
+    // Either way the caller looks again.
+    let _ = tokio::time::timeout(LOOK_EVERY, stop.wake().notified()).await;
+    Ok(())
+}
+
+fn log_start(config: &NodeConfig, address: SocketAddr, epoch: u32, report: &RecoveryReport) {
+    if let Some(torn) = &report.torn {
+        tracing::warn!(from = %torn.from, to = %torn.to, reason = torn.reason, "a torn tail was cut: it was never acknowledged");
+    }
+    if report.superblock_copy_damaged {
+        tracing::warn!(data = %config.data.display(), "one copy of the superblock was damaged; the other one was used");
+    }
+    tracing::info!(
+        role = %config.role,
+        id = config.number,
+        cluster = config.cluster.0,
+        %address,
+        epoch,
+        data = %config.data.display(),
+        direct_io = report.direct,
+        new = report.created,
+        stopped_cleanly = report.clean,
+        replayed_records = report.records,
+        replayed_bytes = report.bytes,
+        log_end = %report.tail,
+        "ready"
+    );
+}
+
+/// Begins to accept and to dial.
+fn open_entrances(hub: &Rc<Hub>, config: &NodeConfig, accepting: TcpListener) -> Entrances {
+    let accepting = tokio_uring::spawn(accept_all(Rc::clone(hub), accepting, config.connections_max));
+    let dialling = config
+        .peers
+        .iter()
+        .map(|(number, address)| tokio_uring::spawn(dial_for_ever(Rc::clone(hub), *number, address.clone())))
+        .collect();
+    Entrances { accepting, dialling }
+}
+
+struct Entrances {
+    accepting: JoinHandle<()>,
+    dialling: Vec<JoinHandle<()>>,
+}
+
+/// Stops a node that was asked to, or whose log has failed.
+async fn end<M: Machine>(
+    hub: &Rc<Hub>,
+    mut driver: Driver<M, UringDisk>,
+    result: Result<(), NodeError>,
+    listener: &Listener,
+    entrances: Entrances,
+    config: &NodeConfig,
+) -> Result<(), NodeError> {
+    hub.is_stopping.set(true);
+    listener.close();
+    entrances.dialling.iter().for_each(JoinHandle::abort);
+    let closed = match result {
+        Ok(()) => {
+            hub.peers.borrow().stop_reading();
+            flush(hub, &mut driver).await
+        }
+        Err(error) => Err(error),
+    };
+    hub.peers.borrow().close_all();
+    let closed = match closed {
+        Ok(()) => close(&mut driver, config).await,
+        Err(error) => Err(error),
+    };
+    // The connections end by themselves now, and the accept has ended; nothing depends on it.
+    let deadline = Instant::now() + STOP_FLUSH;
+    while hub.peers.borrow().len() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let _ = tokio::time::timeout(STOP_FLUSH, entrances.accepting).await;
+    match &closed {
+        Ok(()) => {
+            tracing::info!(role = %config.role, id = config.number, log_end = %driver.store.end(), "stopped cleanly")
+        }
+        Err(error) => tracing::error!(role = %config.role, id = config.number, %error, "stopped"),
+    }
+    closed
+}
+
+/// Lets all that was logged become durable, and the answers leave, for a bounded time.
+async fn flush<M: Machine>(hub: &Hub, driver: &mut Driver<M, UringDisk>) -> Result<(), NodeError> {
+    let deadline = Instant::now() + STOP_FLUSH;
+    loop {
+        driver.flush(hub.clock.now())?;
+        let is_durable = driver.store.durable() >= driver.store.end();
+        if is_durable && hub.peers.borrow().is_flushed() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            tracing::warn!(is_durable, "stopping although not all answers have left");
+            return Ok(());
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, hub.wake.notified()).await;
+    }
+}
+
+/// Seals the log and marks it clean.
+async fn close<M: Machine>(driver: &mut Driver<M, UringDisk>, config: &NodeConfig) -> Result<(), NodeError> {
+    let deadline = Instant::now() + STOP_CLOSE;
+    driver.store.close_start();
+    loop {
+        let Tick(now_us) = driver.hub.clock.now();
+        driver.store.poll(now_us)?;
+        if driver.store.is_closed() {
+            return Ok(());
+        }
+        wait_for_disk(&driver.stop, deadline, config, "the clean stop", STOP_CLOSE).await?;
+    }
+}

@@ -1,0 +1,134 @@
+//! All connections, and who is at the other end of which. A machine's messages come in here and
+//! find the outbox that they leave through.
+//!
+//! Invariants: one connection a node; a client's number is never used again; a message to a node
+//! that is not connected is dropped and counted (machines repeat what matters when they meet).
+
+use std::rc::Rc;
+
+use protocol::{Lsn, Message, NodeId, Role};
+use rustc_hash::FxHashMap;
+
+use crate::connection::{CloseReason, Connection};
+
+#[derive(Default)]
+pub(crate) struct Peers {
+    all: FxHashMap<u64, Rc<Connection>>,
+    by_node: FxHashMap<NodeId, Rc<Connection>>,
+    /// Connections whose outbox has changed, or holds messages back.
+    listed: Vec<Rc<Connection>>,
+    next_id: u64,
+    next_client: u64,
+    outbox_bytes_max: usize,
+    unreachable: u64,
+}
+
+impl Peers {
+    pub(crate) fn new(outbox_bytes_max: usize) -> Self {
+        Self { outbox_bytes_max, ..Self::default() }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Takes a connection whose other end is not known yet.
+    pub(crate) fn admit(&mut self, connection: Rc<Connection>) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.all.insert(id, connection);
+        id
+    }
+
+    /// A number for a client.
+    pub(crate) fn new_client(&mut self) -> NodeId {
+        self.next_client += 1;
+        NodeId::client(self.next_client)
+    }
+
+    /// Says who is at the other end. Of two connections of a node the one of the later start stays,
+    /// and of the same start the later one.
+    pub(crate) fn introduce(&mut self, node: NodeId, connection: &Rc<Connection>) -> Result<(), CloseReason> {
+        if let Some(other) = self.by_node.get(&node) {
+            let (found, current) = (connection.epoch.get(), other.epoch.get());
+            if found < current && !other.is_closed() {
+                return Err(CloseReason::StaleEpoch { found, current });
+            }
+            other.close(CloseReason::Replaced);
+        }
+        self.by_node.insert(node, Rc::clone(connection));
+        Ok(())
+    }
+
+    pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
+        self.all.remove(&id);
+        if let Some(node) = connection.node.get()
+            && self.by_node.get(&node).is_some_and(|current| Rc::ptr_eq(current, connection))
+        {
+            self.by_node.remove(&node);
+        }
+    }
+
+    /// Lets go what the log now allows, and wakes the writers: one write a connection.
+    pub(crate) fn flush(&mut self, durable: Lsn) {
+        self.listed.retain(|connection| {
+            let mut outbox = connection.outbox.borrow_mut();
+            outbox.release(durable);
+            if outbox.is_ready() {
+                connection.has_bytes.notify_one();
+            }
+            let stays = outbox.is_holding() && !connection.is_closed();
+            connection.is_listed.set(stays);
+            stays
+        });
+    }
+
+    /// Whether every outbox of a living connection is empty.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.all.values().all(|connection| connection.is_closed() || connection.outbox.borrow().unsent_bytes() == 0)
+    }
+
+    /// Closes what has said nothing, or half of something, for too long.
+    pub(crate) fn sweep(&self, now_us: u64, hello_timeout_us: u64) {
+        for connection in self.all.values() {
+            if connection.node.get().is_none() && now_us.saturating_sub(connection.opened_us) > hello_timeout_us {
+                connection.close(CloseReason::HelloTimeout);
+            } else if connection.is_stalled(now_us) {
+                connection.close(CloseReason::FrameTimeout);
+            }
+        }
+    }
+
+    pub(crate) fn stop_reading(&self) {
+        self.all.values().for_each(|connection| connection.stop_reading());
+    }
+
+    pub(crate) fn close_all(&self) {
+        self.all.values().for_each(|connection| connection.close(CloseReason::Stopping));
+    }
+
+    /// Messages that were dropped since this was last asked, because their node was not connected.
+    pub(crate) fn take_unreachable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreachable)
+    }
+}
+
+impl protocol::Outbox for Peers {
+    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
+        let Some(connection) = self.by_node.get(&to).filter(|connection| !connection.is_closed()) else {
+            // A client that has gone is no news: it asks again.
+            self.unreachable += u64::from(to.role() != Role::Client);
+            return;
+        };
+        let mut outbox = connection.outbox.borrow_mut();
+        outbox.post(gate, message);
+        let unsent = outbox.unsent_bytes();
+        if unsent > self.outbox_bytes_max {
+            connection.close(CloseReason::OutboxFull { unsent, max: self.outbox_bytes_max });
+        }
+        if !connection.is_listed.replace(true) {
+            self.listed.push(Rc::clone(connection));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How a node is told to stop, and how it is woken for everything else: one `Notify`.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::Notify;
+
+/// Stops one node. Clones stop the same node; each node needs one of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    requested: Arc<AtomicBool>,
+    wake: Arc<Notify>,
+}
+
+impl Stop {
+    /// A stop that nobody has asked for yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the node to stop cleanly. May be called from any thread, before or while it runs.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether somebody has asked.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
+    }
+
+    /// Stops at SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// If the system refuses the handlers or their thread.
+    pub fn on_signals(&self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let stop = self.clone();
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                tracing::info!(signal, "asked to stop");
+                stop.request();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Stops when standard input ends: a parent that dies leaves no orphan.
+    ///
+    /// # Errors
+    /// If the system refuses the thread.
+    pub fn on_stdin_closed(&self) -> io::Result<()> {
+        let stop = self.clone();
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            let mut input = io::stdin().lock();
+            let mut ignored = [0; 256];
+            loop {
+                match input.read(&mut ignored) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "standard input cannot be read");
+                        break;
+                    }
+                }
+            }
+            tracing::info!("standard input has closed: stopping");
+            stop.request();
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn wake(&self) -> &Arc<Notify> {
+        &self.wake
+    }
+}
