@@ -2,6 +2,8 @@
 //! `WIRE.md` and `RECORDS.md` say what the code does.
 
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod frames;

@@ -31,7 +31,7 @@ proptest! {
 
     #[test]
     fn a_promise_knows_where_its_values_stand(promise in strategies::promise()) {
-        values_stand_where_the_promise_says(promise)?;
+        values_stand_where_the_promise_says(&promise)?;
     }
 
     #[test]
@@ -53,7 +53,7 @@ proptest! {
     }
 }
 
-fn values_stand_where_the_promise_says(promise: protocol::record::Promise) -> Result<(), TestCaseError> {
+fn values_stand_where_the_promise_says(promise: &protocol::record::Promise) -> Result<(), TestCaseError> {
     let encoded = encode_record(&Record::Prepared(promise.clone()));
     prop_assert_eq!(promise.value_offsets().count(), promise.writes.len());
     for (write, offset) in promise.writes.iter().zip(promise.value_offsets()) {
@@ -67,7 +67,7 @@ fn values_stand_where_the_promise_says(promise: protocol::record::Promise) -> Re
 
 #[test]
 fn values_stand_behind_a_removal_too() {
-    values_stand_where_the_promise_says(promise()).unwrap();
+    values_stand_where_the_promise_says(&promise()).unwrap();
     let encoded = encode_record(&Record::Prepared(promise()));
     let offsets: Vec<_> = promise().value_offsets().collect();
     assert_eq!(&encoded[offsets[0] as usize..][..2], b"95");

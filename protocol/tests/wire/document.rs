@@ -1,0 +1,118 @@
+//! `WIRE.md` and `RECORDS.md` say what the code does: their tables and their example are read here.
+
+use std::collections::BTreeMap;
+
+use protocol::frame::FRAME_HEADER_BYTES;
+use protocol::message::Hello;
+use protocol::{ClusterId, Message, Role, TxnId, limits};
+
+use crate::frames::{frame_of, read};
+use crate::samples::{
+    REASONS, encode_message, encode_record, hex, message_name, messages, record_name, records, unhex,
+};
+
+const WIRE: &str = include_str!("../../WIRE.md");
+const RECORDS: &str = include_str!("../../RECORDS.md");
+const LIMITS: &str = include_str!("../../src/limits.rs");
+
+/// The cells of each row of the table that begins with the header `head`.
+fn table(document: &'static str, head: &str) -> Vec<Vec<&'static str>> {
+    let rows = document.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    let rows: Vec<Vec<_>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    assert!(!rows.is_empty(), "no table {head}");
+    rows
+}
+
+/// Whether a table of kinds, names and sizes is about exactly these encoded samples.
+fn assert_kinds(rows: &[Vec<&'static str>], samples: &[(&'static str, Vec<u8>)]) {
+    let mut sampled: BTreeMap<u8, &str> = BTreeMap::new();
+    samples.iter().for_each(|(name, bytes)| assert_eq!(*sampled.entry(bytes[0]).or_insert(name), *name));
+    let written: BTreeMap<u8, &str> = rows.iter().map(|row| (row[0].parse().unwrap(), row[1])).collect();
+    assert_eq!(written, sampled);
+    for row in rows {
+        let lengths = samples.iter().filter(|(name, _)| *name == row[1]).map(|(_, bytes)| bytes.len());
+        match row[2].strip_suffix("..") {
+            Some(least) => lengths.for_each(|length| assert!(length >= least.parse().unwrap(), "{row:?}: {length}")),
+            None => lengths.for_each(|length| assert_eq!(length, row[2].parse().unwrap(), "{row:?}")),
+        }
+    }
+}
+
+#[test]
+fn every_message_is_in_the_document_with_its_kind_and_size() {
+    let samples: Vec<_> = messages().iter().map(|message| (message_name(message), encode_message(message))).collect();
+    assert_kinds(&table(WIRE, "| kind | message |"), &samples);
+}
+
+#[test]
+fn every_record_is_in_the_document_with_its_kind_and_size() {
+    let samples: Vec<_> = records().iter().map(|record| (record_name(record), encode_record(record))).collect();
+    assert_kinds(&table(RECORDS, "| kind | record |"), &samples);
+}
+
+#[test]
+fn every_message_and_record_has_its_fields_in_the_document() {
+    let names = |document, head: &str| -> Vec<&str> {
+        let cells = table(document, head).into_iter().map(|row| row[0]);
+        cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`')).collect()
+    };
+    for head in ["| message | fields", "| message | offset"] {
+        let documented = names(WIRE, head);
+        messages().iter().map(message_name).for_each(|name| assert!(documented.contains(&name), "{name} in {head}"));
+    }
+    let documented = names(RECORDS, "| record | offset");
+    records().iter().map(record_name).for_each(|name| assert!(documented.contains(&name), "{name}"));
+}
+
+#[test]
+fn every_reason_is_in_the_document() {
+    let rows = table(WIRE, "| code | reason |");
+    assert_eq!(rows.len(), REASONS.len());
+    for (reason, row) in REASONS.iter().zip(rows) {
+        let retryable = if reason.is_retryable() { "yes" } else { "no" };
+        assert_eq!(row[..3], [reason.code().to_string().as_str(), reason.name(), retryable]);
+    }
+}
+
+#[test]
+fn every_limit_is_in_the_document() {
+    let values = [
+        ("FRAME_BYTES_MAX", limits::FRAME_BYTES_MAX),
+        ("FRAME_BYTES_TARGET", limits::FRAME_BYTES_TARGET),
+        ("MESSAGE_BYTES_MAX", limits::MESSAGE_BYTES_MAX),
+        ("KEY_BYTES_MAX", limits::KEY_BYTES_MAX),
+        ("VALUE_BYTES_MAX", limits::VALUE_BYTES_MAX),
+        ("OPERATIONS_MAX", limits::OPERATIONS_MAX),
+        ("TXN_BYTES_MAX", limits::TXN_BYTES_MAX),
+        ("WRITE_SET_BYTES_MAX", limits::WRITE_SET_BYTES_MAX),
+        ("RESULTS_BYTES_MAX", limits::RESULTS_BYTES_MAX),
+        ("RECORD_BYTES_MAX", limits::RECORD_BYTES_MAX),
+        ("PARTICIPANTS_MAX", limits::PARTICIPANTS_MAX),
+        ("BINS", limits::BINS as usize),
+        ("OUTCOMES_PER_RECORD_MAX", limits::OUTCOMES_PER_RECORD_MAX),
+        ("OUTCOME_BYTES", limits::OUTCOME_BYTES),
+        ("STATS_BYTES_MAX", limits::STATS_BYTES_MAX),
+    ];
+    let declared = LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    assert_eq!(declared.collect::<Vec<_>>(), values.map(|(name, _)| name));
+    let written: Vec<_> =
+        table(WIRE, "| limit | value").iter().map(|row| (row[0], row[1].parse::<usize>().unwrap())).collect();
+    assert_eq!(written, values);
+}
+
+#[test]
+fn the_worked_example_is_a_frame() {
+    let example = WIRE.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the example");
+    let bytes = unhex(example);
+    let said = [
+        Message::Hello(Hello { role: Role::Client, node: 0, cluster: ClusterId(1), epoch: 0 }),
+        Message::AskStatus { txn: TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff) },
+    ];
+    assert_eq!(read(&bytes), (said.to_vec(), Ok(())));
+    assert_eq!(hex(&frame_of(&said)), hex(&bytes));
+    assert_eq!(bytes.len(), 55);
+    assert_eq!(bytes.len() - FRAME_HEADER_BYTES, 35);
+}
