@@ -79,14 +79,24 @@ pub struct ParticipantSettings {
 pub struct CoordinatorSettings {
     /// Transactions that may be under way at once; the next one is answered BUSY.
     pub max_concurrent_txns: usize,
-    /// Decided transactions that are remembered.
-    pub outcomes_max: usize,
-    /// How long votes may take before an attempt is aborted.
-    pub vote_timeout: Duration,
-    /// How long one participant may wait for locks.
+    /// How long an attempt waits for votes.
+    pub prepare_timeout: Duration,
+    /// How long an attempt may wait for locks at a participant.
     pub lock_wait: Duration,
-    /// Pause before a decision that is not acknowledged is sent again.
+    /// The first pause before a transaction that gave way is tried again.
+    pub retry_delay_min: Duration,
+    /// The longest such pause.
+    pub retry_delay_max: Duration,
+    /// The deadline of a transaction that states none.
+    pub deadline_default: Duration,
+    /// The longest deadline that is kept.
+    pub deadline_max: Duration,
+    /// How long an acknowledgement may take before a decision is sent again.
     pub resend_interval: Duration,
+    /// Committed transactions that are remembered.
+    pub outcomes_max: usize,
+    /// Aborted transactions that are remembered, in memory alone.
+    pub aborts_max: usize,
 }
 
 /// Where a value came from.
@@ -194,10 +204,15 @@ impl Config {
             },
             coordinator: CoordinatorSettings {
                 max_concurrent_txns: 0,
-                outcomes_max: 0,
-                vote_timeout: Duration::ZERO,
+                prepare_timeout: Duration::ZERO,
                 lock_wait: Duration::ZERO,
+                retry_delay_min: Duration::ZERO,
+                retry_delay_max: Duration::ZERO,
+                deadline_default: Duration::ZERO,
+                deadline_max: Duration::ZERO,
                 resend_interval: Duration::ZERO,
+                outcomes_max: 0,
+                aborts_max: 0,
             },
             log_level: String::new(),
         }
@@ -272,7 +287,24 @@ impl Config {
             _ if node.listen.is_empty() => missing("listen"),
             _ if node.data.as_os_str().is_empty() => missing("data"),
             Role::Coordinator if node.peers.is_empty() => missing("participants"),
-            Role::Client | Role::Coordinator | Role::Participant => Ok(()),
+            Role::Client | Role::Coordinator | Role::Participant => self.check_order(),
+        }
+    }
+
+    /// What is called the least must not be above what is called the most.
+    fn check_order(&self) -> Result<(), ConfigError> {
+        let (participant, coordinator) = (&self.participant, &self.coordinator);
+        let pairs = [
+            ("participant.ask-interval", participant.ask_interval, participant.ask_interval_max),
+            ("coordinator.retry-delay", coordinator.retry_delay_min, coordinator.retry_delay_max),
+            ("coordinator.deadline", coordinator.deadline_default, coordinator.deadline_max),
+        ];
+        match pairs.iter().find(|(_, least, most)| least > most) {
+            None => Ok(()),
+            Some((key, least, most)) => {
+                let reason = format!("{least:?} is above `{key}-max`, {most:?}");
+                Err(ConfigError::Value { origin: format!("`{key}`"), reason })
+            }
         }
     }
 }
@@ -306,6 +338,112 @@ impl fmt::Display for Origin {
             Self::File(path) => path.display().fmt(f),
             Self::Environment => f.write_str("environment"),
             Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(role: Role, text: &str) -> Result<Config, String> {
+        let mut config = Config::new(role);
+        config.load_text(text, Path::new("node.toml")).map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_file_is_read_and_overlaid() {
+        let text = "id = 3\nlisten = \"127.0.0.1:0\"\ndata = \"d\"\n[log]\nsegment = \"8MiB\"\nseal-idle = \"10ms\"\n\
+                    [network]\nconnections = 7\n[participant]\noutcomes = 5000\n";
+        let mut config = load(Role::Participant, text).unwrap();
+        assert_eq!((config.node.number, config.node.connections_max), (3, 7));
+        assert_eq!((config.node.segment_bytes, config.node.seal_idle), (8 << 20, Duration::from_millis(10)));
+        assert_eq!(config.participant.outcomes_max, 5_000);
+        config.set("network.connections", "9", &Origin::Flag).unwrap();
+        assert_eq!(config.node.connections_max, 9);
+        assert_eq!(config.node.outbox_bytes_max, 64 << 20);
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn participants_are_a_table_or_a_text() {
+        let table = load(Role::Coordinator, "[participants]\n1 = \"a:1\"\n2 = \"b:2\"\n").unwrap();
+        let text = load(Role::Coordinator, "participants = \"1=a:1, 2=b:2\"").unwrap();
+        let expected = [(1, "a:1".to_owned()), (2, "b:2".to_owned())];
+        assert_eq!(table.node.peers, expected);
+        assert_eq!(text.node.peers, expected);
+    }
+
+    #[test]
+    fn bad_input_names_the_place_and_what_is_allowed() {
+        let cases = [
+            ("id = ", "node.toml: line 1:"),
+            ("id = 1\nlisten = \"x\nid", "node.toml: line 2:"),
+            ("id = 0", "node.toml: `id`: 0 is outside of 1 to"),
+            ("id = 1.5", "node.toml: `id`: expected"),
+            ("idd = 1", "there is no setting `idd` for a participant; there are: id, listen"),
+            ("[log]\nsegments = 1", "no setting `log.segments`"),
+            ("[log]\nsegment = \"32MB\"", "`log.segment`: \"32MB\" is not a size; write it like"),
+            ("[log]\nsegment = \"1MiB\"", "`log.segment`: 1MiB is outside of 8MiB to 1GiB"),
+            ("[log]\nsegment = 8388609", "not a multiple of 4KiB"),
+            ("[log]\nseal-idle = 10", "`log.seal-idle`: \"10\" is not a duration; write it with a unit"),
+            ("listen = \"7101\"", "`listen`: \"7101\" is not an address"),
+            ("participants = \"1=a:1\"", "no setting `participants` for a participant"),
+            ("[coordinator]\nlock-wait = \"1s\"", "no setting `coordinator.lock-wait` for a participant"),
+        ];
+        for (text, expected) in cases {
+            let error = load(Role::Participant, text).unwrap_err();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+        for (text, expected) in [
+            ("participants = \"1\"", "write it like 1="),
+            ("participants = \"1=a:1,1=b:1\"", "participant 1 is named twice"),
+            ("participants = \"\"", "names no participant"),
+            ("[participants]\n1 = 7", "`participants.1`: expected an address"),
+            ("[participants]\nx = \"a:1\"", "not a whole number"),
+        ] {
+            let error = load(Role::Coordinator, text).unwrap_err();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_flag_or_the_variable() {
+        let mut config = Config::new(Role::Participant);
+        let flag = config.set("log.seal-idle", "x", &Origin::Flag).unwrap_err().to_string();
+        assert!(flag.starts_with("--log-seal-idle: "), "{flag}");
+        let variable = config.set("log.seal-idle", "x", &Origin::Environment).unwrap_err().to_string();
+        assert!(variable.starts_with("ASSENT_LOG_SEAL_IDLE: "), "{variable}");
+    }
+
+    #[test]
+    fn what_has_no_default_must_be_set_and_settings_must_fit_together() {
+        let mut config = Config::new(Role::Coordinator);
+        for (key, value) in [("id", "1"), ("listen", "a:1"), ("data", "d"), ("participants", "1=b:2")] {
+            let missing = config.check().unwrap_err().to_string();
+            assert!(missing.contains(&format!("`{key}` is not set: give --")), "{missing}");
+            config.set(key, value, &Origin::Flag).unwrap();
+        }
+        config.check().unwrap();
+        config.set("coordinator.deadline", "2m", &Origin::Flag).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("`coordinator.deadline-max`"), "{error}");
+    }
+
+    #[test]
+    fn names_are_unique_for_a_role_and_defaults_are_valid() {
+        for role in [Role::Participant, Role::Coordinator] {
+            let all: Vec<&Setting> = settings(role).collect();
+            for name in
+                [|setting: &Setting| setting.key, |setting: &Setting| setting.flag, |setting: &Setting| setting.env]
+            {
+                let mut names: Vec<&str> = all.iter().map(|setting| name(setting)).collect();
+                names.sort_unstable();
+                names.dedup();
+                assert_eq!(names.len(), all.len());
+            }
+            let _ = Config::new(role);
         }
     }
 }

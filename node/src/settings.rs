@@ -50,6 +50,7 @@ macro_rules! setting {
     };
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const P: Option<Role> = Some(Role::Participant);
 const C: Option<Role> = Some(Role::Coordinator);
 
@@ -103,26 +104,41 @@ pub(crate) static SETTINGS: &[Setting] = &[
         |c, t| number(t, 1_000, 100_000_000).map(|n| c.participant.outcomes_max = n as usize)),
     setting!("participant.ask-interval", "ask-interval", "ASSENT_ASK_INTERVAL", "DURATION", Some("1s"), P,
         "How long a prepared transaction stays silent before its coordinator is asked; doubles with each question",
-        |c, t| span(t, Duration::from_millis(1), Duration::from_secs(3_600)).map(|d| c.participant.ask_interval = d)),
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.participant.ask_interval = d)),
     setting!("participant.ask-interval-max", "ask-interval-max", "ASSENT_ASK_INTERVAL_MAX", "DURATION", Some("8s"), P,
         "The longest pause between two such questions",
-        |c, t| span(t, Duration::from_millis(1), Duration::from_secs(3_600)).map(|d| c.participant.ask_interval_max = d)),
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.participant.ask_interval_max = d)),
 
     setting!("coordinator.max-concurrent-txns", "max-concurrent-txns", "ASSENT_MAX_CONCURRENT_TXNS", "N", Some("4096"), C,
         "Transactions that may be under way at once; the next one is answered BUSY",
-        |c, t| number(t, 1, 10_000_000).map(|n| c.coordinator.max_concurrent_txns = n as usize)),
-    setting!("coordinator.outcomes", "outcomes", "ASSENT_OUTCOMES", "N", Some("500000"), C,
-        "Decided transactions that are remembered: what `status` can tell of",
-        |c, t| number(t, 1_000, 100_000_000).map(|n| c.coordinator.outcomes_max = n as usize)),
-    setting!("coordinator.vote-timeout", "vote-timeout", "ASSENT_VOTE_TIMEOUT", "DURATION", Some("5s"), C,
-        "How long votes may take before an attempt is aborted",
-        |c, t| span(t, Duration::from_millis(1), Duration::from_secs(3_600)).map(|d| c.coordinator.vote_timeout = d)),
-    setting!("coordinator.lock-wait", "lock-wait", "ASSENT_LOCK_WAIT", "DURATION", Some("1s"), C,
-        "How long a participant may wait for locks before it refuses",
-        |c, t| span(t, Duration::from_millis(1), Duration::from_secs(3_600)).map(|d| c.coordinator.lock_wait = d)),
+        |c, t| number(t, 1, 1_000_000).map(|n| c.coordinator.max_concurrent_txns = n as usize)),
+    setting!("coordinator.prepare-timeout", "prepare-timeout", "ASSENT_PREPARE_TIMEOUT", "DURATION", Some("1s"), C,
+        "How long an attempt waits for votes before it is aborted",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.prepare_timeout = d)),
+    setting!("coordinator.lock-wait", "lock-wait", "ASSENT_LOCK_WAIT", "DURATION", Some("500ms"), C,
+        "How long an attempt may wait for locks at a participant before it is refused there",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.lock_wait = d)),
+    setting!("coordinator.retry-delay", "retry-delay", "ASSENT_RETRY_DELAY", "DURATION", Some("1ms"), C,
+        "The first pause before a transaction that gave way is tried again; doubles each time",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.retry_delay_min = d)),
+    setting!("coordinator.retry-delay-max", "retry-delay-max", "ASSENT_RETRY_DELAY_MAX", "DURATION", Some("64ms"), C,
+        "The longest such pause",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.retry_delay_max = d)),
+    setting!("coordinator.deadline", "deadline", "ASSENT_DEADLINE", "DURATION", Some("5s"), C,
+        "The deadline of a transaction that states none",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.deadline_default = d)),
+    setting!("coordinator.deadline-max", "deadline-max", "ASSENT_DEADLINE_MAX", "DURATION", Some("60s"), C,
+        "The longest deadline that is kept",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.deadline_max = d)),
     setting!("coordinator.resend-interval", "resend-interval", "ASSENT_RESEND_INTERVAL", "DURATION", Some("1s"), C,
-        "Pause before a decision that is not acknowledged is sent again",
-        |c, t| span(t, Duration::from_millis(1), Duration::from_secs(3_600)).map(|d| c.coordinator.resend_interval = d)),
+        "How long an acknowledgement may take before a decision is sent again; doubles up to eight times as much",
+        |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.resend_interval = d)),
+    setting!("coordinator.outcomes", "outcomes", "ASSENT_OUTCOMES", "N", Some("1000000"), C,
+        "Committed transactions that are remembered after they have finished: what `status` can tell of",
+        |c, t| number(t, 1_000, 100_000_000).map(|n| c.coordinator.outcomes_max = n as usize)),
+    setting!("coordinator.aborts", "aborts", "ASSENT_ABORTS", "N", Some("65536"), C,
+        "Aborted transactions that are remembered, in memory alone",
+        |c, t| number(t, 0, 100_000_000).map(|n| c.coordinator.aborts_max = n as usize)),
 ];
 
 fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
