@@ -97,14 +97,8 @@ fn the_most_operations_pass_and_one_more_is_refused() {
 /// Operations of exactly so many encoded bytes, their count included.
 fn operations_of(encoded_bytes: usize) -> Vec<Operation> {
     let put = |value_bytes| Operation::Put { key: Bytes::new(), value: zeros(value_bytes) };
-    let each_fixed = 1 + 2 + 4;
-    let rest = encoded_bytes - 2 - 2 * each_fixed - VALUE_BYTES_MAX;
-    let last = rest.min(VALUE_BYTES_MAX);
-    let mut operations = vec![put(VALUE_BYTES_MAX), put(last)];
-    if last < rest {
-        operations.push(put(rest - last - each_fixed));
-    }
-    operations
+    let (each_fixed, most) = (1 + 2 + 4, TXN_BYTES_MAX / 3);
+    vec![put(most), put(most), put(encoded_bytes - 2 - 3 * each_fixed - 2 * most)]
 }
 
 #[test]
