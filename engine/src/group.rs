@@ -204,7 +204,7 @@ pub(crate) enum Flaw {
     OtherLog,
     #[error("the group says it is at LSN {0}")]
     OtherLsn(u64),
-    #[error("the group claims to be of a later opening of the log than there was")]
+    #[error("the group is not of the opening of the log that wrote here")]
     OtherIncarnation,
     #[error("the group does not follow the one before (chain value)")]
     Chain,
@@ -248,7 +248,10 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<GroupInfo, Flaw> {
 pub(crate) struct Expect {
     pub(crate) log_id: u64,
     pub(crate) lsn: Lsn,
-    pub(crate) incarnation_max: u64,
+    /// The last opening of the log, and where its groups start. What an earlier one left there was cut, and must not
+    /// come back when later writes happen to supply the sectors that it lacked.
+    pub(crate) incarnation: u64,
+    pub(crate) opened: Lsn,
     pub(crate) chain: u64,
 }
 
@@ -261,7 +264,8 @@ pub(crate) fn check(bytes: &[u8], expect: &Expect) -> Result<GroupInfo, Flaw> {
     if info.lsn != expect.lsn {
         return Err(Flaw::OtherLsn(info.lsn.0));
     }
-    if info.incarnation > expect.incarnation_max {
+    let of_last_opening = info.lsn >= expect.opened;
+    if info.incarnation > expect.incarnation || (info.incarnation == expect.incarnation) != of_last_opening {
         return Err(Flaw::OtherIncarnation);
     }
     if info.chain != expect.chain {
@@ -324,7 +328,7 @@ mod tests {
         }
         let length = (bytes.len() - HEADER_BYTES) as u32;
         bytes.resize(padded(bytes.len()), 0);
-        let expect = Expect { log_id: 7, lsn: Lsn(8192), incarnation_max: 3, chain: 99 };
+        let expect = Expect { log_id: 7, lsn: Lsn(8192), incarnation: 3, opened: Lsn(8192), chain: 99 };
         let (kind, durable) = (GroupKind::Data, Lsn(8192));
         emit(
             &mut bytes,
@@ -371,7 +375,10 @@ mod tests {
         };
         assert_eq!(with(|e| e.log_id = 8), Err(Flaw::OtherLog));
         assert_eq!(with(|e| e.lsn = Lsn(4096)), Err(Flaw::OtherLsn(8192)));
-        assert_eq!(with(|e| e.incarnation_max = 2), Err(Flaw::OtherIncarnation));
+        assert_eq!(with(|e| e.incarnation = 2), Err(Flaw::OtherIncarnation));
+        // Cut by the fourth opening, which starts here; or written by the third before it started.
+        assert_eq!(with(|e| e.incarnation = 4), Err(Flaw::OtherIncarnation));
+        assert_eq!(with(|e| e.opened = Lsn(12288)), Err(Flaw::OtherIncarnation));
         assert_eq!(with(|e| e.chain = 98), Err(Flaw::Chain));
         assert_eq!(check(&bytes[..4095], &expect), Err(Flaw::Length));
         assert_eq!(check(&[0; 4096], &expect), Err(Flaw::Zeros));

@@ -87,6 +87,13 @@ pub const fn record_bytes_max(segment_bytes: u64) -> usize {
     if share < RECORD_BYTES_MAX { share } else { RECORD_BYTES_MAX }
 }
 
+/// What a checkpoint slice aims at for a given segment size: `CHECKPOINT_SLICE_BYTES`, less in the small segments of tests.
+#[must_use]
+pub const fn checkpoint_slice_bytes(segment_bytes: u64) -> usize {
+    let share = (segment_bytes / 32) as usize;
+    if share < CHECKPOINT_SLICE_BYTES { share } else { CHECKPOINT_SLICE_BYTES }
+}
+
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
 const _: () = assert!(RECORD_BYTES_MAX + RECORD_SLACK_BYTES + BLOCK_BYTES < GROUP_BYTES_MAX);
 const _: () = assert!((GROUP_BYTES_MAX + BLOCK_BYTES) as u64 <= SEGMENT_BYTES_MIN);
@@ -97,6 +104,11 @@ const _: () = assert!(INLINE_VALUE_BYTES_MAX < CHECKPOINT_SLICE_BYTES);
 const _: () = assert!(CHECKPOINT_SLICE_BYTES < RECORD_BYTES_MAX);
 const _: () = assert!(QUEUE_BYTES_SCARCE < QUEUE_BYTES_MAX);
 const _: () = assert!(RESERVE_PROMISES_DIVISOR < RESERVE_DECISIONS_DIVISOR);
+// Between refused promises and refused slices there is room for a checkpoint to go on.
+const _: () = assert!(
+    SEGMENT_BYTES_DEFAULT / RESERVE_DECISIONS_DIVISOR + (RECORD_BYTES_MAX as u64)
+        < SEGMENT_BYTES_DEFAULT / RESERVE_PROMISES_DIVISOR
+);
 // A record of the largest size, with its slack and both headers, fits the smallest segment.
 const _: () = assert!(
     record_bytes_max(SEGMENT_BYTES_TEST_MIN) + RECORD_SLACK_BYTES + 3 * BLOCK_BYTES < SEGMENT_BYTES_TEST_MIN as usize

@@ -229,13 +229,15 @@ impl Memory {
         self.state().segments.keys().copied().collect()
     }
 
-    /// A disk of its own with the same durable content.
+    /// A disk of its own with the same content, and the same group writes in flight.
     #[must_use]
     pub fn copy(&self) -> Memory {
         let state = self.state();
         Memory(Arc::new(Mutex::new(State {
             superblock: state.superblock.clone(),
             segments: state.segments.clone(),
+            unsynced: state.unsynced.clone(),
+            issued: state.issued.clone(),
             logs: state.logs,
             ..State::default()
         })))

@@ -63,6 +63,7 @@ pub(crate) fn open(
     }
     report.clean = superblock.clean && !report.created;
     superblock.incarnation += 1;
+    superblock.opened = tail.lsn;
     superblock.durable = tail.lsn;
     superblock.clean = false;
     write_both(disk, &mut superblock, &mut write_first)?;
@@ -116,6 +117,7 @@ fn find_or_create(
         log_id,
         sequence: 1,
         incarnation: 0,
+        opened: start,
         owner: options.owner,
         clean: false,
         segment_bytes: options.segment_bytes,

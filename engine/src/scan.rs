@@ -142,9 +142,12 @@ impl<'a> Scanner<'a> {
             return Err(self.corrupt(lsn, format!("segment {index} is not listed in the superblock")));
         };
         let read = self.storage.segment_read(slot, 0, self.buffer.content_mut());
-        read.map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.corrupt(lsn, "the file is too short".to_owned()),
-            _other => OpenError::Io { file: self.name(index), operation: "reading a segment", source },
+        read.map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                self.corrupt(lsn, "the file is too short".to_owned())
+            } else {
+                OpenError::Io { file: self.name(index), operation: "reading a segment", source }
+            }
         })
     }
 
@@ -164,7 +167,8 @@ impl<'a> Scanner<'a> {
         let expect = Expect {
             log_id: self.superblock.log_id,
             lsn,
-            incarnation_max: self.superblock.incarnation,
+            incarnation: self.superblock.incarnation,
+            opened: self.superblock.opened,
             chain: self.chain,
         };
         let at = lsn.offset(self.superblock.segment_bytes) as usize;

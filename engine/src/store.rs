@@ -13,8 +13,8 @@ use crate::error::{LogError, OpenError};
 use crate::group::{GroupKind, RecordKind};
 use crate::ledger::{Ledger, Ticket};
 use crate::limits::{
-    CHECKPOINT_SLICE_BYTES, CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR,
-    RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, record_bytes_max,
+    CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR, RESERVE_PROMISES_DIVISOR,
+    WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
 use crate::lsn::Lsn;
@@ -285,7 +285,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// No seals where space lacks: decisions need the blocks more.
     fn seal_due_us(&self) -> Option<u64> {
+        if self.room() == Room::Scarce {
+            return None;
+        }
         let idle_us = u64::try_from(self.options.seal_idle.as_micros()).unwrap_or(u64::MAX);
         (self.log.last_kind() == Some(GroupKind::Data)).then(|| self.active_us.saturating_add(idle_us))
     }
@@ -308,7 +312,8 @@ impl<D: Disk> Store<D> {
         let since = self.since_checkpoint();
         let enough = since > self.options.checkpoint_bytes.max(2 * self.checkpoint_size);
         let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
-        idle && (enough || (older && self.room() == Room::Scarce))
+        let affordable = self.segments.ready_bytes(self.log.position()) > self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
+        idle && (enough || (older && affordable && self.room() == Room::Scarce))
     }
 
     fn since_checkpoint(&self) -> u64 {
@@ -331,7 +336,7 @@ impl<D: Disk> Store<D> {
         }
         self.table.set_floor(begin);
         self.checkpoint_begin = begin;
-        let bytes_max = CHECKPOINT_SLICE_BYTES.min(self.record_bytes_max());
+        let bytes_max = checkpoint_slice_bytes(self.segment_bytes);
         let walk = Box::new(Walk { victims, bytes_max, keys_max: CHECKPOINT_SLICE_KEYS_MAX, ..Walk::default() });
         self.phase = Phase::Walking { begin, walk, table_done: false, bytes: 0 };
     }
@@ -342,12 +347,14 @@ impl<D: Disk> Store<D> {
     /// # Panics
     /// No checkpoint is under way.
     pub fn checkpoint_slice(&mut self) -> bool {
-        let reserve = self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
+        let record_bytes_max = self.record_bytes_max();
+        let ready = self.segments.ready_bytes(self.log.position());
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
-        let pause = behind || self.segments.ready_bytes(self.log.position()) < reserve;
         let Phase::Walking { walk, table_done, bytes, .. } = &mut self.phase else {
             panic!("a slice belongs to a checkpoint that was begun and not ended");
         };
+        let slice = if walk.victims.is_empty() { walk.bytes_max } else { record_bytes_max };
+        let pause = behind || ready < self.segment_bytes / RESERVE_DECISIONS_DIVISOR + slice as u64;
         if *table_done || pause || self.failed.is_some() {
             return !*table_done;
         }

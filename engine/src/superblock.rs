@@ -33,7 +33,8 @@ const AT_CHECKPOINT_CHAIN: Range<usize> = 80..88;
 const AT_CHECKPOINT_SIZE: Range<usize> = 88..96;
 const AT_DURABLE: Range<usize> = 96..104;
 const AT_SEGMENTS: Range<usize> = 104..108;
-const AT_LIST: usize = 112;
+const AT_OPENED: Range<usize> = 112..120;
+const AT_LIST: usize = 120;
 const ENTRY_BYTES: usize = 12;
 const AT_CRC: Range<usize> = SUPERBLOCK_BYTES - 4..SUPERBLOCK_BYTES;
 
@@ -57,7 +58,9 @@ pub(crate) struct Anchor {
 pub(crate) struct Superblock {
     pub(crate) log_id: u64,
     pub(crate) sequence: u64,
+    /// How often the log was opened, and where the groups of the last opening start.
     pub(crate) incarnation: u64,
+    pub(crate) opened: Lsn,
     pub(crate) owner: Owner,
     pub(crate) clean: bool,
     pub(crate) segment_bytes: u64,
@@ -87,6 +90,7 @@ impl Superblock {
         put_u64(&mut bytes, AT_CHECKPOINT_CHAIN, self.checkpoint.chain);
         put_u64(&mut bytes, AT_CHECKPOINT_SIZE, self.checkpoint.size);
         put_u64(&mut bytes, AT_DURABLE, self.durable.0);
+        put_u64(&mut bytes, AT_OPENED, self.opened.0);
         put_u32(&mut bytes, AT_SEGMENTS, self.segments.len() as u32);
         for (entry, (&index, &slot)) in self.segments.iter().enumerate() {
             let at = AT_LIST + entry * ENTRY_BYTES;
@@ -126,6 +130,7 @@ impl Superblock {
             log_id: get_u64(bytes, AT_LOG_ID),
             sequence: get_u64(bytes, AT_SEQUENCE),
             incarnation: get_u64(bytes, AT_INCARNATION),
+            opened: Lsn(get_u64(bytes, AT_OPENED)),
             owner: Owner {
                 role: bytes[AT_ROLE],
                 node: get_u32(bytes, AT_NODE),
@@ -201,6 +206,7 @@ mod tests {
             log_id: 11,
             sequence,
             incarnation: 3,
+            opened: Lsn(8192),
             owner: Owner { role: 1, node: 2, cluster: 3 },
             clean: true,
             segment_bytes: 1 << 20,

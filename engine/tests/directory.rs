@@ -1,4 +1,5 @@
 //! The real form: io_uring, O_DIRECT, a directory with its lock and modes.
+#![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

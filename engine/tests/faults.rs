@@ -1,0 +1,219 @@
+//! Failing writes, no space, and what checkpoints bound.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{SEGMENT_BYTES, World, options};
+use engine::memory::Fault;
+use engine::{LogError, Room, Store, Table, Worker};
+
+#[test]
+fn the_first_failed_or_short_write_stops_the_log_for_good() {
+    for fault in [Fault::Io, Fault::Short] {
+        let mut world = World::default();
+        let mut node = world.open().unwrap();
+        world.put(&mut node, "kept", vec![1; 10]);
+        world.flush(&mut node);
+        world.turns(&mut node, 5);
+        let durable = node.store.durable();
+        world.put(&mut node, "lost", vec![2; 5000]);
+        world.memory.fail(1, fault);
+        let error = (0..3).find_map(|_| world.turn(&mut node).err()).unwrap();
+        assert!(matches!(&error, LogError::Write { file, lsn, .. } if file == "segment-0000" && *lsn == durable));
+        for _ in 0..20 {
+            assert!(matches!(world.turn(&mut node), Err(LogError::Write { .. })));
+            assert_eq!((node.store.durable(), node.store.room()), (durable, Room::Scarce));
+        }
+        assert_eq!(world.acknowledged, 1);
+        drop(node);
+        world.memory.crash(1);
+        world.open().unwrap();
+    }
+}
+
+#[test]
+fn a_failed_superblock_stops_the_log() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    // The first poll asks for the next segment; its creation is the first operation, its listing the second.
+    world.memory.fail(2, Fault::Io);
+    let error = (0..5).find_map(|_| world.turn(&mut node).err()).unwrap();
+    assert!(matches!(error, LogError::Worker { .. }), "{error}");
+    assert!(world.turn(&mut node).is_err());
+}
+
+#[test]
+fn without_space_promises_are_refused_decisions_fit_and_service_resumes() {
+    let mut world = World::default();
+    world.memory.set_space(Some(2 * SEGMENT_BYTES));
+    let mut node = world.open().unwrap();
+    world.turns(&mut node, 5);
+    let mut round = 0;
+    while node.store.room() == Room::Plenty {
+        world.put(&mut node, &format!("key {round}"), vec![1; 2000]);
+        world.turns(&mut node, 3);
+        round += 1;
+        assert!(round < 200);
+    }
+    // Both segments may have been filled to the reserve, and that still takes decisions.
+    assert!(node.store.end().0 > SEGMENT_BYTES);
+    for _ in 0..30 {
+        world.put(&mut node, "decision", vec![1; 10]);
+    }
+    world.flush(&mut node);
+    world.turns(&mut node, 3000);
+    assert_eq!(node.store.room(), Room::Scarce);
+    world.memory.set_space(None);
+    world.turns(&mut node, 1100);
+    assert_eq!(node.store.room(), Room::Plenty);
+    world.put(&mut node, "promise", vec![1; 10]);
+    world.flush(&mut node);
+    world.check(node.store.table());
+    drop(node);
+    world.open().unwrap();
+}
+
+#[test]
+fn a_log_that_fills_its_disk_frees_space_by_a_checkpoint_of_its_own_accord() {
+    let mut world = World::default();
+    world.memory.set_space(Some(4 * SEGMENT_BYTES));
+    let mut node = world.open().unwrap();
+    for round in 0..2000_u32 {
+        while node.store.room() == Room::Scarce {
+            world.turn(&mut node).unwrap();
+            assert!(node.now_us < 60_000_000, "no room comes back at round {round}: {:?}", node.store.stats());
+        }
+        world.put(&mut node, &format!("key {}", round % 3), vec![round as u8; 900]);
+        world.turn(&mut node).unwrap();
+    }
+    world.flush(&mut node);
+    assert!(node.store.stats().checkpoints > 5);
+    drop(node);
+    world.open().unwrap();
+}
+
+#[test]
+fn an_owner_that_ignores_scarce_room_is_stopped_before_memory_runs_out() {
+    let mut world = World::default();
+    world.memory.set_space(Some(SEGMENT_BYTES));
+    let mut node = world.open().unwrap();
+    let stopped = (0..10_000).find_map(|_| {
+        for _ in 0..10 {
+            world.put(&mut node, "key", vec![1; 15_000]);
+        }
+        world.turn(&mut node).err()
+    });
+    assert!(matches!(stopped, Some(LogError::Overrun { .. })));
+}
+
+#[test]
+fn checkpoints_bound_the_log_and_what_is_replayed() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    let mut segments_max = 0;
+    for round in 0..6000_u32 {
+        world.put(&mut node, &format!("key {}", round % 50), vec![round as u8; 200]);
+        if round % 4 == 0 {
+            world.turn(&mut node).unwrap();
+        }
+        segments_max = segments_max.max(node.store.stats().segments);
+    }
+    world.flush(&mut node);
+    let stats = node.store.stats();
+    assert!(stats.bytes > 60 * SEGMENT_BYTES, "{stats:?}");
+    assert!(segments_max <= 8 && world.memory.slots().len() <= 10, "{segments_max} segments, {stats:?}");
+    assert!(stats.checkpoints >= 10 && stats.freed >= 50);
+    drop(node);
+    let node = world.open().unwrap();
+    assert!(node.report.bytes < 6 * SEGMENT_BYTES, "{:?}", node.report);
+}
+
+#[test]
+fn compaction_moves_the_large_values_out_of_nearly_empty_segments() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    // Values that stay are spread thinly between values that are written over and over.
+    for round in 0..1500_u32 {
+        let key = if round % 40 == 0 { format!("stays {round}") } else { format!("goes {}", round % 4) };
+        world.put(&mut node, &key, vec![round as u8; 2000]);
+        world.turn(&mut node).unwrap();
+    }
+    world.flush(&mut node);
+    let live = node.store.table().stats().large_bytes;
+    assert_eq!(live, (38 + 4) * 2000);
+    let segments = node.store.stats().segments as u64;
+    assert!(segments <= live / SEGMENT_BYTES * 2 + 8, "{segments} segments hold {live} live bytes");
+    world.check(node.store.table());
+    drop(node);
+    let node = world.open().unwrap();
+    world.check(node.store.table());
+}
+
+#[test]
+fn old_groups_in_a_reused_segment_are_ignored() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    for round in 0..400_u32 {
+        world.put(&mut node, "key", vec![round as u8; 1500]);
+        world.flush(&mut node);
+    }
+    let stats = node.store.stats();
+    assert!(stats.freed > stats.spares as u64 + 5, "segments were reused: {stats:?}");
+    // Nothing of the old groups past the tail is taken for a group, or for a torn one.
+    world.close(node);
+    let node = world.open().unwrap();
+    assert!(node.report.clean && node.report.torn.is_none());
+}
+
+#[test]
+fn a_group_goes_out_by_itself_and_records_wait_for_the_group_before() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    world.memory.hold(true);
+    world.put(&mut node, "a", vec![1]);
+    world.turn(&mut node).unwrap();
+    let groups = node.store.stats().groups;
+    for _ in 0..10 {
+        world.put(&mut node, "b", vec![1]);
+        world.turn(&mut node).unwrap();
+    }
+    assert_eq!((node.store.stats().groups, world.acknowledged), (groups, 0));
+    assert!(world.memory.release());
+    world.turn(&mut node).unwrap();
+    assert_eq!((node.store.stats().groups, world.acknowledged), (groups + 1, 1));
+    assert!(world.memory.release());
+    world.turn(&mut node).unwrap();
+    assert_eq!(world.acknowledged, 11);
+    assert_eq!(node.store.stats().records, 11);
+}
+
+#[test]
+fn a_seal_is_written_once_after_the_idle_time() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    world.turns(&mut node, 100);
+    assert_eq!(node.store.stats().seals, 0);
+    world.put(&mut node, "a", vec![1]);
+    world.flush(&mut node);
+    assert_eq!(node.store.next_wake_us(), Some(node.now_us + 20_000));
+    world.turns(&mut node, 19);
+    assert_eq!(node.store.stats().seals, 0);
+    world.turns(&mut node, 100);
+    assert_eq!((node.store.stats().seals, node.store.next_wake_us()), (1, None));
+}
+
+#[test]
+fn a_wrong_owner_and_a_bad_size_are_refused() {
+    let mut world = World::default();
+    drop(world.open().unwrap());
+    let mut other = options();
+    other.owner.cluster = 9;
+    let open = |options| {
+        let (storage, disk) = (world.memory.storage(), world.memory.disk());
+        Store::open(options, storage, disk, Worker::inline(), Table::new(), &mut |_, _| ()).err().unwrap().to_string()
+    };
+    let said = open(other);
+    assert!(said.contains("belongs to role 1 node 2 cluster 0000000000000003"), "{said}");
+    let said = open(engine::Options { segment_bytes: 100_000, ..options() });
+    assert!(said.contains("segment_bytes 100000"), "{said}");
+}
