@@ -298,3 +298,11 @@ fn the_longest_stats_pass_and_longer_ones_are_refused() {
     assert!(!is_encoded(&stats(0, PARTICIPANTS_MAX + 1, 0)));
     assert!(!is_encoded(&stats(0, 1, KEY_BYTES_MAX + 1)));
 }
+
+#[test]
+fn a_count_that_the_bytes_cannot_hold_is_refused_before_its_first_item() {
+    let mut encoded = encode_message(&submit(vec![Operation::Get { key: Bytes::new() }]));
+    let count_at = 1 + 16 + 4;
+    encoded[count_at] = 2;
+    assert_eq!(decode_message(&encoded), Err(Malformed::Truncated("operations")));
+}
