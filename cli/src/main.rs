@@ -1,1 +1,83 @@
-fn main() {}
+//! `assent`: the one binary. Each command is a module; libraries do the work.
+//!
+//! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share.
+//! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them.
+//! - [`txn`]: one transaction. [`bank`]: accounts and transfers. [`wal`]: what a log holds.
+//! - [`bench`]: a workload, its figures and its audit.
+//! - [`interrupt`]: Ctrl-C. [`exit`]: exit codes. [`output`]: what is printed. [`connect`]: how a coordinator is found.
+
+mod bank;
+mod bench;
+mod children;
+mod cluster;
+mod connect;
+mod coordinator;
+mod daemon;
+mod exit;
+mod interrupt;
+mod output;
+mod participant;
+mod txn;
+mod wal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{EXIT_CODES_HELP, Failure};
+
+/// Transactions that commit on every participant or on none.
+#[derive(Parser, Debug)]
+#[command(name = "assent", version, after_help = EXIT_CODES_HELP, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run one participant: it holds data and votes.
+    #[command(after_help = participant::AFTER_HELP)]
+    Participant(participant::ParticipantArgs),
+    /// Run one coordinator: it decides transactions.
+    #[command(after_help = coordinator::AFTER_HELP)]
+    Coordinator(coordinator::CoordinatorArgs),
+    Cluster(cluster::ClusterArgs),
+    Txn(txn::TxnArgs),
+    Bank(bank::BankArgs),
+    Bench(bench::BenchArgs),
+    Wal(wal::WalArgs),
+}
+
+impl Command {
+    fn json(&self) -> bool {
+        match self {
+            Self::Participant(_) | Self::Coordinator(_) | Self::Bench(_) => false,
+            Self::Cluster(args) => args.json,
+            Self::Txn(args) => args.connect.json,
+            Self::Bank(args) => args.connect.json,
+            Self::Wal(args) => args.json(),
+        }
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Participant(args) => participant::run(&args),
+            Self::Coordinator(args) => coordinator::run(&args),
+            Self::Cluster(args) => cluster::run(&args),
+            Self::Txn(args) => txn::run(args),
+            Self::Bank(args) => bank::run(args),
+            Self::Bench(args) => bench::run(&args),
+            Self::Wal(args) => wal::run(&args),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let json = command.json();
+    match command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}

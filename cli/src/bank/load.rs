@@ -1,0 +1,233 @@
+//! `assent bank load`: the transfers of a file.
+//!
+//! The whole file is read first. A line that does not parse is named and skipped, nothing of it
+//! is applied; the others are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::bank::ledger::{Ledger, Transfer, Transferred};
+use crate::bank::lineup::Lineup;
+use crate::bank::open::progress_bar;
+use crate::exit::Failure;
+use crate::output::Output;
+
+pub(crate) const AFTER_HELP: &str = "\
+Every line is one transfer: from,to,amount. A first line `from,to,amount` is taken for a heading.
+Transfers of the same account run in the order of their lines, others at the same time.
+A line that does not parse is named with its number, and nothing of it is applied; the others are.
+The exit code is 0 only if every line was applied.
+
+Example: assent bank load moves.csv --concurrency 128";
+
+/// Problems that are named one by one; the rest is counted.
+const NAMED_MAX: usize = 100;
+
+/// A line that is not a transfer.
+#[derive(Debug, PartialEq, Eq)]
+struct BadLine {
+    line: u64,
+    why: String,
+}
+
+#[derive(Debug, Default)]
+struct Summary {
+    lines: usize,
+    bad_lines: usize,
+    applied: usize,
+    refused: BTreeMap<&'static str, usize>,
+    unknown: usize,
+    seconds: f64,
+}
+
+/// Applies a file.
+pub(crate) async fn run(ledger: &Ledger, file: &Path, concurrency: usize, output: Output) -> Result<(), Failure> {
+    let text =
+        std::fs::read(file).map_err(|error| Failure::Usage(format!("{}: cannot be read: {error}", file.display())))?;
+    let (transfers, bad_lines) = parse(&text);
+    for bad in bad_lines.iter().take(NAMED_MAX) {
+        eprintln!("{}: line {}: {}; nothing of it was applied", file.display(), bad.line, bad.why);
+    }
+    let mut summary =
+        Summary { lines: transfers.len() + bad_lines.len(), bad_lines: bad_lines.len(), ..Summary::default() };
+    apply(ledger, file, transfers, concurrency, &mut summary).await?;
+    output.say(&summary.json(), &summary)?;
+    if summary.applied == summary.lines { Ok(()) } else { Err(Failure::NoAsPrinted) }
+}
+
+async fn apply(
+    ledger: &Ledger,
+    file: &Path,
+    transfers: Vec<(u64, Transfer)>,
+    concurrency: usize,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let bar = progress_bar("transfers", transfers.len() as u64);
+    let begun = Instant::now();
+    let mut lineup = Lineup::new(transfers.into_iter().map(|entry| (entry, [entry.1.from, entry.1.to])));
+    let mut running = JoinSet::new();
+    let mut named = 0;
+    loop {
+        while running.len() < concurrency
+            && let Some(((line, transfer), accounts)) = lineup.start_next()
+        {
+            let ledger = ledger.clone();
+            running.spawn(async move { (line, accounts, ledger.transfer(transfer).await) });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (line, accounts, result) = ended.map_err(|error| Failure::Start(error.to_string()))?;
+        lineup.ended(accounts);
+        bar.inc(1);
+        if let Some(problem) = summary.count(result)? {
+            named += 1;
+            if named <= NAMED_MAX {
+                bar.suspend(|| eprintln!("{}: line {line}: {problem}", file.display()));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    summary.seconds = begun.elapsed().as_secs_f64();
+    Ok(())
+}
+
+/// The transfers of a file with their line numbers, and the lines that are none.
+fn parse(text: &[u8]) -> (Vec<(u64, Transfer)>, Vec<BadLine>) {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
+    let mut transfers = Vec::new();
+    let mut bad_lines = Vec::new();
+    let mut record = csv::StringRecord::new();
+    let mut first = true;
+    loop {
+        let before = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => return (transfers, bad_lines),
+            Ok(true) => {
+                let line = record.position().map_or(before, csv::Position::line);
+                if !(first && record.iter().eq(["from", "to", "amount"])) {
+                    match parse_line(&record) {
+                        Ok(transfer) => transfers.push((line, transfer)),
+                        Err(why) => bad_lines.push(BadLine { line, why }),
+                    }
+                }
+            }
+            Err(error) => {
+                let line = error.position().map_or(before, csv::Position::line);
+                bad_lines.push(BadLine { line, why: "it is not UTF-8 text".to_owned() });
+            }
+        }
+        first = false;
+    }
+}
+
+fn parse_line(record: &csv::StringRecord) -> Result<Transfer, String> {
+    if record.len() != 3 {
+        return Err(format!("expected from,to,amount, found {} fields", record.len()));
+    }
+    let account = |at: usize, name: &str| {
+        record[at].parse().map_err(|_| format!("`{}` is not an account number ({name})", &record[at]))
+    };
+    let (from, to) = (account(0, "from")?, account(1, "to")?);
+    let amount = record[2].parse().map_err(|_| format!("`{}` is not an amount", &record[2]))?;
+    Transfer { from, to, amount }.check()
+}
+
+impl Summary {
+    /// Counts a result; says what to tell of it. Without a coordinator there is no going on.
+    fn count(&mut self, result: Result<Transferred, Failure>) -> Result<Option<String>, Failure> {
+        match result {
+            Ok(Transferred::Done(_)) => {
+                self.applied += 1;
+                Ok(None)
+            }
+            Ok(Transferred::Refused { reason, sentence }) => {
+                *self.refused.entry(reason).or_default() += 1;
+                Ok(Some(format!("refused: {sentence}")))
+            }
+            Err(Failure::Client(error @ client::ClientError::Unknown { .. })) => {
+                self.unknown += 1;
+                Ok(Some(error.to_string()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn refused_total(&self) -> usize {
+        self.refused.values().sum()
+    }
+
+    fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.applied as f64 / self.seconds } else { 0.0 }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "lines": self.lines,
+            "applied": self.applied,
+            "refused": self.refused_total(),
+            "refused_by_reason": self.refused,
+            "bad_lines": self.bad_lines,
+            "unknown": self.unknown,
+            "seconds": self.seconds,
+            "applied_per_second": self.rate(),
+        })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} lines: {} applied in {:.2} s ({:.0} a second)",
+            self.lines,
+            self.applied,
+            self.seconds,
+            self.rate()
+        )?;
+        write!(f, ", {} refused", self.refused_total())?;
+        let reasons: Vec<_> = self.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        if !reasons.is_empty() {
+            write!(f, " ({})", reasons.join(", "))?;
+        }
+        write!(f, ", {} did not parse", self.bad_lines)?;
+        if self.unknown > 0 { write!(f, ", {} with unknown outcome", self.unknown) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[u8]) -> (Vec<u64>, Vec<u64>) {
+        let (good, bad) = parse(text);
+        (good.iter().map(|(line, _)| *line).collect(), bad.iter().map(|bad| bad.line).collect())
+    }
+
+    #[test]
+    fn lines_are_read_and_bad_ones_keep_their_numbers() {
+        let text = b"from,to,amount\n1,2,5\n1,2\nx,2,5\n\n1,2,x\n 3 , 4 , 6 \n1,1,5\n1,2,-5\n1,2,5,6\n7,8,9";
+        assert_eq!(lines(text), (vec![2, 7, 11], vec![3, 4, 6, 8, 9, 10]));
+        let (good, _) = parse(text);
+        assert_eq!(good[1].1, Transfer { from: 3, to: 4, amount: 6 });
+    }
+
+    #[test]
+    fn a_heading_counts_only_on_the_first_line() {
+        assert_eq!(lines(b"1,2,3\nfrom,to,amount\n"), (vec![1], vec![2]));
+        assert_eq!(lines(b""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_only_their_line() {
+        assert_eq!(lines(b"1,2,3\n\xff\xfe,2,3\n4,5,6\n"), (vec![1, 3], vec![2]));
+    }
+
+    #[test]
+    fn numbers_beyond_their_range_are_refused_not_wrapped() {
+        assert_eq!(lines(b"1,2,9223372036854775808\n-1,2,3\n18446744073709551616,2,3\n"), (vec![], vec![1, 2, 3]));
+    }
+}
