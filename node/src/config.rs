@@ -379,7 +379,7 @@ mod tests {
     fn bad_input_names_the_place_and_what_is_allowed() {
         let cases = [
             ("id = ", "node.toml: line 1:"),
-            ("id = 1\nlisten = \"x\nid", "node.toml: line 2:"),
+            ("id = 1\nlisten 7", "node.toml: line 2:"),
             ("id = 0", "node.toml: `id`: 0 is outside of 1 to"),
             ("id = 1.5", "node.toml: `id`: expected"),
             ("idd = 1", "there is no setting `idd` for a participant; there are: id, listen"),

@@ -272,7 +272,7 @@ impl ConnectionReader<'_> {
         while reader.remaining() > 0 {
             let message = Message::decode(&mut reader).map_err(FrameError::from)?;
             let Some(node) = self.connection.node.get() else {
-                greet(self.hub, self.connection, self.expected, message)?;
+                greet(self.hub, self.connection, self.expected, &message)?;
                 continue;
             };
             if !roles::may_send(node.role(), own, &message) {

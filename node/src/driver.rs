@@ -197,3 +197,149 @@ impl Timer {
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use engine::memory::{Fault, Memory, MemoryDisk};
+    use engine::{Options, Owner, Table, Worker};
+    use protocol::frame::{self, FRAME_HEADER_BYTES};
+    use protocol::message::{Hello, KnownOutcome};
+    use protocol::{ClusterId, Lsn, Record, Role, StartError, TxnId};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::connection::serve;
+    use crate::greeting::Expected;
+
+    /// Logs what it is asked about, and answers when that is durable.
+    struct Logger;
+
+    impl Machine for Logger {
+        fn replay(&mut self, _at: Lsn, _record: Record) {}
+
+        fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+            Ok(())
+        }
+
+        fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+            if let Message::AskOutcome { txn } = message {
+                effects.log(&Record::Finished { txn });
+                effects.send(from, &Message::Outcome { txn, known: KnownOutcome::Nothing });
+            }
+        }
+
+        fn tick(&mut self, _now: Tick, _effects: &mut Effects<'_>) {}
+
+        fn next_tick(&self) -> Option<Tick> {
+            None
+        }
+
+        fn epoch(&self) -> u32 {
+            0
+        }
+
+        fn checkpoint(&mut self, _from: u64, _effects: &mut Effects<'_>) -> Option<u64> {
+            None
+        }
+    }
+
+    fn hello(role: Role) -> Hello {
+        Hello { role, node: 1, cluster: ClusterId(1), epoch: 1 }
+    }
+
+    fn driver(memory: &Memory) -> Driver<Logger, MemoryDisk> {
+        let (clock, stop) = (Clock::start(), Stop::new());
+        let options = Options::new(Owner { role: 2, node: 1, cluster: 1 });
+        let (store, _) =
+            Store::open(options, memory.storage(), memory.disk(), Worker::inline(), Table::new(), &mut |_, _| {})
+                .unwrap();
+        let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello(Role::Participant), 8 << 20));
+        Driver::new(hub, store, Logger, stop, Duration::from_secs(5), Vec::new())
+    }
+
+    /// Connects a coordinator, which has asked one question already.
+    fn connect(hub: &Rc<Hub>) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut coordinator = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        let stream = tokio_uring::net::TcpStream::from_std(stream);
+        tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Anyone));
+        coordinator.write_all(&frame::single(&Message::Hello(hello(Role::Coordinator)))).unwrap();
+        coordinator.write_all(&frame::single(&Message::AskOutcome { txn: TxnId(1) })).unwrap();
+        coordinator.set_nonblocking(true).unwrap();
+        coordinator
+    }
+
+    /// The bytes that have arrived, after the node's hello.
+    fn arrived(coordinator: &mut TcpStream, hello_left: &mut usize) -> usize {
+        let mut buffer = [0; 4_096];
+        match coordinator.read(&mut buffer) {
+            Ok(count) => {
+                let of_hello = count.min(*hello_left);
+                *hello_left -= of_hello;
+                count - of_hello
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn hello_bytes() -> usize {
+        let bytes = frame::single(&Message::Hello(hello(Role::Participant))).len();
+        assert!(bytes > FRAME_HEADER_BYTES);
+        bytes
+    }
+
+    /// Turns the driver, with time for the tasks of the connection in between.
+    async fn turn_often(driver: &mut Driver<Logger, MemoryDisk>) -> Result<(), NodeError> {
+        for _ in 0..20 {
+            driver.turn()?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_leaves_when_its_record_is_durable_and_not_before() {
+        tokio_uring::start(async {
+            let memory = Memory::new();
+            let mut driver = driver(&memory);
+            let mut coordinator = connect(&driver.hub);
+            let mut hello_left = hello_bytes();
+            memory.hold(true);
+            turn_often(&mut driver).await.unwrap();
+            assert_eq!(driver.store.stats().records, 1);
+            assert_eq!(arrived(&mut coordinator, &mut hello_left), 0);
+            assert_eq!(hello_left, 0);
+            memory.hold(false);
+            while memory.release() {}
+            turn_often(&mut driver).await.unwrap();
+            assert!(arrived(&mut coordinator, &mut hello_left) > FRAME_HEADER_BYTES);
+            driver.hub.peers.borrow().close_all();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        });
+    }
+
+    #[test]
+    fn nothing_leaves_after_the_log_has_failed() {
+        tokio_uring::start(async {
+            let memory = Memory::new();
+            let mut driver = driver(&memory);
+            turn_often(&mut driver).await.unwrap();
+            let mut coordinator = connect(&driver.hub);
+            let mut hello_left = hello_bytes();
+            memory.fail(1, Fault::Io);
+            let error = turn_often(&mut driver).await.unwrap_err();
+            assert!(error.is_disk_failure(), "{error}");
+            assert!(driver.run().await.is_err());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(arrived(&mut coordinator, &mut hello_left), 0);
+            driver.hub.peers.borrow().close_all();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        });
+    }
+}

@@ -96,11 +96,13 @@ impl NodeError {
     }
 
     pub(crate) fn listen(address: &str, source: io::Error) -> Self {
-        let advice = match source.kind() {
-            io::ErrorKind::AddrInUse => "another process listens there; stop it, or choose another port",
-            io::ErrorKind::AddrNotAvailable => "this machine does not have that address; choose one of its own",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one",
-            _ => "choose an address of this machine, like 127.0.0.1:7101",
+        let kind = source.kind();
+        let advice = if kind == io::ErrorKind::AddrInUse {
+            "another process listens there; stop it, or choose another port"
+        } else if kind == io::ErrorKind::PermissionDenied {
+            "ports below 1024 need a privilege; choose a higher one"
+        } else {
+            "choose an address of this machine, like 127.0.0.1:7101"
         };
         Self::Listen { address: address.to_owned(), source, advice }
     }

@@ -24,10 +24,10 @@ pub(crate) fn greet(
     hub: &Hub,
     connection: &Rc<Connection>,
     expected: Expected,
-    first: Message,
+    first: &Message,
 ) -> Result<(), CloseReason> {
-    let Message::Hello(hello) = first else {
-        return Err(CloseReason::NoHello(roles::name(&first)));
+    let &Message::Hello(hello) = first else {
+        return Err(CloseReason::NoHello(roles::name(first)));
     };
     let own = hub.hello;
     if hello.cluster != own.cluster {

@@ -29,6 +29,20 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    pub(crate) fn new(clock: Clock, wake: Arc<Notify>, hello: Hello, outbox_bytes_max: usize) -> Self {
+        Self {
+            clock,
+            wake,
+            hello,
+            outbox_bytes_max,
+            peers: RefCell::new(Peers::new(outbox_bytes_max)),
+            inbox: RefCell::default(),
+            unfinished: Cell::new(0),
+            is_stopping: Cell::new(false),
+            warnings: WarningLimit::default(),
+        }
+    }
+
     /// Writes down why an accepted connection has ended.
     pub(crate) fn log_end(&self, address: std::net::SocketAddr, served: &Served) {
         use crate::connection::CloseReason::{ByPeer, Stopping};

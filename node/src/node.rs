@@ -4,7 +4,6 @@
 //! logged (its epoch), and only then listen and dial. Ending: stop listening and reading, let what
 //! was promised become durable and the answers leave, close the log.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +27,6 @@ use crate::listener::{Listener, accept_all};
 use crate::peers::Peers;
 use crate::ring;
 use crate::stop::Stop;
-use crate::warning::WarningLimit;
 
 /// How often a node that begins or ends looks whether the disk has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -60,17 +58,8 @@ async fn run_on_ring<M: Machine + 'static>(
     let clock = Clock::start();
     let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
     start(&config, clock, &mut store, &mut machine, &stop).await?;
-    let hub = Rc::new(Hub {
-        clock,
-        wake: Arc::clone(stop.wake()),
-        hello: Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() },
-        outbox_bytes_max: config.outbox_bytes_max,
-        peers: RefCell::new(Peers::new(config.outbox_bytes_max)),
-        inbox: RefCell::default(),
-        unfinished: Cell::new(0),
-        is_stopping: Cell::new(false),
-        warnings: WarningLimit::default(),
-    });
+    let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() };
+    let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
     let (listener, accepting) = Listener::bind(&config.listen)?;
     log_start(&config, listener.address, machine.epoch(), &report);
     let entrances = open_entrances(&hub, &config, accepting);

@@ -80,3 +80,23 @@ impl Stop {
         &self.wake
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn sigterm_asks_to_stop() {
+        let stop = Stop::new();
+        stop.on_signals().unwrap();
+        assert!(!stop.is_requested());
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !stop.is_requested() {
+            assert!(Instant::now() < deadline, "the signal was not heard");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

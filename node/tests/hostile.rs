@@ -1,0 +1,168 @@
+//! Peers that misbehave: each is closed, alone, with a reason; others are served meanwhile.
+
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use protocol::frame::{self, FRAME_HEADER_BYTES};
+use protocol::message::Hello;
+use protocol::{ClusterId, Message, Role};
+use tempfile::TempDir;
+use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
+
+struct Cluster {
+    _data: (TempDir, TempDir),
+    _participant: Running,
+    coordinator: Running,
+}
+
+fn cluster() -> Cluster {
+    let data = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let participant = Running::participant(config(Role::Participant, 1, "127.0.0.1:0", data.0.path()));
+    let mut c = config(Role::Coordinator, 1, "127.0.0.1:0", data.1.path());
+    c.peers = vec![(1, participant.address.to_string())];
+    c.hello_timeout = Duration::from_millis(400);
+    c.connections_max = 64;
+    c.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
+    let coordinator = Running::coordinator(c);
+    Cluster { _data: data, _participant: participant, coordinator }
+}
+
+/// A hello's frame with some of its header changed, and the header's checksum made right again.
+fn changed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let hello = Message::Hello(Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 });
+    let mut bytes = frame::single(&hello);
+    change(&mut bytes);
+    let checksum = crc32c::crc32c(&bytes[..16]);
+    bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn bad_frames_close_their_connection_alone_with_a_reason() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut good = Client::connect(node.address);
+    good.ask(1);
+    let mut flipped = changed(|_| {});
+    flipped[FRAME_HEADER_BYTES + 3] ^= 1;
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "this is not the assent protocol"),
+        (changed(|header| header[4] = 99), "the peer speaks version 99"),
+        (changed(|header| header[8..12].copy_from_slice(&u32::MAX.to_le_bytes())), "a frame of 4294967295 bytes"),
+        (changed(|header| header[8..12].copy_from_slice(&0u32.to_le_bytes())), "a frame of 0 bytes"),
+        (flipped, "the frame's checksum is wrong"),
+        (frame::single(&submit(3)), "the peer began with Submit instead of Hello"),
+    ];
+    for (number, (bytes, reason)) in cases.into_iter().enumerate() {
+        let mut bad = Client::silent(node.address);
+        bad.stream.write_all(&bytes).unwrap();
+        bad.assert_closed();
+        node.wait_for_log(reason);
+        good.ask(100 + number as u128);
+    }
+    let log = node.log();
+    assert!(log.contains("connection closed address=127.0.0.1:"), "a reason names the address:\n{log}");
+}
+
+#[test]
+fn whoever_is_not_welcome_or_says_what_it_may_not_is_closed() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut good = Client::connect(node.address);
+    let hello = Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 };
+    for (hello, reason) in [
+        (Hello { cluster: ClusterId(2), ..hello }, "the peer belongs to cluster 2"),
+        (Hello { role: Role::Participant, node: 1, ..hello }, "a participant has no business with a coordinator"),
+        (Hello { role: Role::Coordinator, node: 1, ..hello }, "a coordinator has no business with a coordinator"),
+    ] {
+        Client::connect_as(node.address, hello).assert_closed();
+        node.wait_for_log(reason);
+    }
+    for (message, reason) in [
+        (prepare_lost(), "a client may not send PrepareLost to a coordinator"),
+        (Message::Hello(hello), "a client may not send Hello to a coordinator"),
+    ] {
+        let mut bad = Client::connect(node.address);
+        bad.send(&message);
+        bad.assert_closed();
+        node.wait_for_log(reason);
+    }
+    good.ask(1);
+}
+
+#[test]
+fn silence_and_half_a_hello_are_closed_in_time() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut good = Client::connect(node.address);
+    let silent = Client::silent(node.address);
+    let mut half = Client::silent(node.address);
+    half.stream.write_all(&changed(|_| {})[..FRAME_HEADER_BYTES + 2]).unwrap();
+    let started = Instant::now();
+    silent.assert_closed();
+    half.assert_closed();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    node.wait_for_logs(2, "did not say hello in time");
+    good.ask(1);
+}
+
+#[test]
+fn a_connection_too_many_is_refused() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut connections: Vec<Client> = (0..63).map(|_| Client::connect(node.address)).collect();
+    // The 63 clients and the participant are as many as there may be.
+    node.wait_for_log("connected");
+    for (number, client) in connections.iter_mut().enumerate() {
+        client.ask(number as u128);
+    }
+    let mut refused = TcpStream::connect(node.address).unwrap();
+    assert_eq!(refused.read(&mut [0; 64]).unwrap_or(0), 0);
+    node.wait_for_log("network.connections is reached");
+    connections[0].ask(1_000);
+}
+
+#[test]
+fn whoever_does_not_take_its_answers_is_not_heard_until_it_does() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut greedy = Client::connect(node.address);
+    greedy.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let request: Vec<u8> = (0..1_000).flat_map(|_| frame::single(&Message::AskStats)).collect();
+    let mut sent = 0;
+    // An answer is longer than its question, so this ends, unless the node hoards answers.
+    let blocked = loop {
+        match greedy.stream.write(&request[sent % request.len()..]) {
+            Ok(count) => sent += count,
+            Err(error) => break error,
+        }
+        assert!(sent < 512 << 20, "the node takes questions without end");
+    };
+    assert!(matches!(blocked.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{blocked}");
+    Client::connect(node.address).ask(1);
+
+    let whole = sent / (request.len() / 1_000);
+    for _ in 0..whole {
+        assert!(matches!(greedy.receive(), Some(Message::Stats(_))));
+    }
+}
+
+#[test]
+fn a_flood_of_bad_connections_is_counted_not_written() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(node.address).unwrap();
+        let _ = stream.write_all(b"nonsense");
+    }
+    let mut good = Client::connect(node.address);
+    good.ask(1);
+    std::thread::sleep(Duration::from_millis(100));
+    let warnings = node.log().matches("connection closed").count();
+    assert!((1..=20).contains(&warnings), "{warnings} warnings");
+}

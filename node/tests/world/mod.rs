@@ -1,0 +1,291 @@
+//! A small world for tests: two machines that do next to nothing, nodes in threads, a client on a
+//! plain socket.
+
+// Each test binary uses a part of it.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use node::{Config, NodeConfig, NodeError, Stop};
+use protocol::frame::{self, FrameReader};
+use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
+use protocol::{Attempt, ClusterId, Effects, Lsn, Machine, Message, NodeId, Record, Role, StartError, Tick, TxnId};
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(1);
+
+/// Remembers in its log which transactions it was asked about, and says whether it knew one.
+#[derive(Default)]
+pub(crate) struct Rememberer {
+    known: BTreeSet<TxnId>,
+}
+
+impl Machine for Rememberer {
+    fn replay(&mut self, _at: Lsn, record: Record) {
+        if let Record::Finished { txn } = record {
+            self.known.insert(txn);
+        }
+    }
+
+    fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+        if let Message::AskOutcome { txn } = message {
+            let known = if self.known.insert(txn) {
+                effects.log(&Record::Finished { txn });
+                KnownOutcome::Nothing
+            } else {
+                KnownOutcome::Committed
+            };
+            effects.send(from, &Message::Outcome { txn, known });
+        }
+    }
+
+    fn tick(&mut self, _now: Tick, _effects: &mut Effects<'_>) {}
+
+    fn next_tick(&self) -> Option<Tick> {
+        None
+    }
+
+    fn epoch(&self) -> u32 {
+        0
+    }
+
+    /// Logs eight transactions a slice, so that a checkpoint takes many.
+    fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
+        let slice: Vec<TxnId> = self.known.iter().skip(from as usize).take(8).copied().collect();
+        for txn in &slice {
+            effects.log(&Record::Finished { txn: *txn });
+        }
+        let next = from + slice.len() as u64;
+        (next < self.known.len() as u64).then_some(next)
+    }
+}
+
+/// Asks participant 1 whatever a client submits, and asks again when it meets it anew.
+#[derive(Default)]
+pub(crate) struct Asker {
+    epoch: u32,
+    waiting: Vec<(TxnId, NodeId)>,
+}
+
+impl Machine for Asker {
+    fn replay(&mut self, _at: Lsn, record: Record) {
+        if let Record::Started { epoch } = record {
+            self.epoch = epoch;
+        }
+    }
+
+    fn start(&mut self, _now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError> {
+        self.epoch += 1;
+        effects.log(&Record::Started { epoch: self.epoch });
+        Ok(())
+    }
+
+    fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+        let participant = NodeId::participant(1);
+        if let Message::Hello(Hello { role: Role::Participant, .. }) = message {
+            for (txn, _) in &self.waiting {
+                effects.send_now(participant, &Message::AskOutcome { txn: *txn });
+            }
+        } else if let Message::Submit(submit) = message {
+            self.waiting.push((submit.txn, from));
+            effects.send_now(participant, &Message::AskOutcome { txn: submit.txn });
+        } else if let Message::Outcome { txn, known } = message {
+            let status = if known == KnownOutcome::Committed { TxnStatus::Committed } else { TxnStatus::Unknown };
+            self.waiting.retain(|(waiting, client)| {
+                if *waiting == txn {
+                    effects.send(*client, &Message::Status { txn, status });
+                }
+                *waiting != txn
+            });
+        }
+    }
+
+    fn tick(&mut self, _now: Tick, _effects: &mut Effects<'_>) {}
+
+    fn next_tick(&self) -> Option<Tick> {
+        None
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn checkpoint(&mut self, _from: u64, effects: &mut Effects<'_>) -> Option<u64> {
+        effects.log(&Record::Started { epoch: self.epoch });
+        None
+    }
+}
+
+/// A node in a thread of its own, with what it writes down.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: Stop,
+    thread: Option<JoinHandle<Result<(), NodeError>>>,
+    log: Log,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Running {
+    pub(crate) fn participant(config: NodeConfig) -> Running {
+        Self::start(config, Rememberer::default)
+    }
+
+    pub(crate) fn coordinator(config: NodeConfig) -> Running {
+        Self::start(config, Asker::default)
+    }
+
+    fn start<M: Machine + 'static>(config: NodeConfig, make: fn() -> M) -> Running {
+        let (stop, log) = (Stop::new(), Log::default());
+        let (ready, is_ready) = mpsc::channel();
+        let (stop_there, log_there) = (stop.clone(), log.clone());
+        let thread = std::thread::spawn(move || {
+            let writer = move || log_there.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_ansi(false)
+                .with_writer(writer)
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                node::run(config, stop_there, |address| ready.send(address).unwrap(), |_| make())
+            })
+        });
+        let address = is_ready.recv_timeout(Duration::from_secs(20)).expect("the node is ready");
+        Running { address, stop, thread: Some(thread), log }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.wait_for_logs(1, text);
+    }
+
+    pub(crate) fn wait_for_logs(&self, count: usize, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.log().matches(text).count() < count {
+            assert!(Instant::now() < deadline, "not {count} times {text:?} in:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn stop(mut self) -> String {
+        self.stop.request();
+        self.thread.take().unwrap().join().unwrap().unwrap();
+        self.log()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.request();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn config(role: Role, number: u32, listen: &str, data: &Path) -> NodeConfig {
+    let mut config = Config::new(role).node;
+    config.number = number;
+    config.cluster = CLUSTER;
+    config.listen = listen.to_owned();
+    config.data = data.to_owned();
+    config.segment_bytes = 8 << 20;
+    config
+}
+
+/// A client, or something that pretends to be a node.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    reader: FrameReader,
+    received: VecDeque<Message>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        Self::connect_as(address, Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 })
+    }
+
+    pub(crate) fn connect_as(address: SocketAddr, hello: Hello) -> Client {
+        let mut client = Self::silent(address);
+        client.send(&Message::Hello(hello));
+        client
+    }
+
+    /// A connection that says nothing, and has received the node's hello.
+    pub(crate) fn silent(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut client = Client { stream, reader: FrameReader::default(), received: VecDeque::new() };
+        assert!(matches!(client.receive(), Some(Message::Hello(_))));
+        client
+    }
+
+    pub(crate) fn send(&mut self, message: &Message) {
+        self.stream.write_all(&frame::single(message)).unwrap();
+    }
+
+    /// The next message; `None` when the node has closed the connection.
+    pub(crate) fn receive(&mut self) -> Option<Message> {
+        let mut buffer = [0; 65_536];
+        while self.received.is_empty() {
+            let count = match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("{error}"),
+            };
+            self.reader.extend(&buffer[..count]);
+            let received = &mut self.received;
+            self.reader.drain(|message| received.push_back(message)).unwrap();
+        }
+        self.received.pop_front()
+    }
+
+    /// Submits, and tells whether the participant knew the transaction already.
+    pub(crate) fn ask(&mut self, txn: u128) -> TxnStatus {
+        self.send(&submit(txn));
+        match self.receive() {
+            Some(Message::Status { txn: found, status }) if found == TxnId(txn) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn assert_closed(mut self) {
+        while let Some(message) = self.receive() {
+            panic!("{message:?}");
+        }
+    }
+}
+
+pub(crate) fn submit(txn: u128) -> Message {
+    Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() })
+}
+
+pub(crate) fn prepare_lost() -> Message {
+    Message::PrepareLost { txn: TxnId(1), attempt: Attempt { epoch: 1, number: 1 } }
+}
