@@ -349,10 +349,7 @@ mod tests {
         });
         assert_eq!(walked, Some(Ok(())));
         let owner = RecordKind::Owner;
-        assert_eq!(
-            seen,
-            [(77, owner, b"one".to_vec()), (85, owner, Vec::new()), (90, owner, b"three".to_vec())]
-        );
+        assert_eq!(seen, [(77, owner, b"one".to_vec()), (85, owner, Vec::new()), (90, owner, b"three".to_vec())]);
     }
 
     #[test]

@@ -39,7 +39,9 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     if !segment_bytes_valid(options.segment_bytes) {
         let bytes = options.segment_bytes;
-        return Err(OpenError::BadOptions(format!("segment_bytes {bytes} is not a multiple of 4096 within the limits")));
+        return Err(OpenError::BadOptions(format!(
+            "segment_bytes {bytes} is not a multiple of 4096 within the limits"
+        )));
     }
     let disk = storage.as_ref();
     let mut report = RecoveryReport { direct: disk.is_direct(), ..RecoveryReport::default() };
@@ -96,11 +98,7 @@ fn io_error(file: String, operation: &'static str, source: io::Error) -> OpenErr
 }
 
 /// Reads the superblock, or creates one that lists no segment yet.
-fn find_or_create(
-    options: &Options,
-    disk: &dyn Storage,
-    report: &mut RecoveryReport,
-) -> Result<Chosen, OpenError> {
+fn find_or_create(options: &Options, disk: &dyn Storage, report: &mut RecoveryReport) -> Result<Chosen, OpenError> {
     let name = disk.superblock_name();
     let read = disk.superblock_read().map_err(|source| io_error(name.clone(), "reading the superblock", source))?;
     if let Some(bytes) = read {

@@ -235,7 +235,8 @@ impl<'a> Scanner<'a> {
             self.collect_claims(self.next);
         }
         if self.next < self.durable {
-            let reason = format!("{flaw}, but {} says that all before LSN {} was durable", self.durable_by, self.durable);
+            let reason =
+                format!("{flaw}, but {} says that all before LSN {} was durable", self.durable_by, self.durable);
             return Err(self.corrupt(self.next, reason));
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::error::{LogError, OpenError};
 use crate::group::{GroupKind, RecordKind};
 use crate::ledger::{Ledger, Ticket};
 use crate::limits::{
-    CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR, RESERVE_PROMISES_DIVISOR,
-    WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
+    CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR,
+    RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
 use crate::lsn::Lsn;
@@ -312,7 +312,8 @@ impl<D: Disk> Store<D> {
         let since = self.since_checkpoint();
         let enough = since > self.options.checkpoint_bytes.max(2 * self.checkpoint_size);
         let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
-        let affordable = self.segments.ready_bytes(self.log.position()) > self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
+        let affordable =
+            self.segments.ready_bytes(self.log.position()) > self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
         idle && (enough || (older && affordable && self.room() == Room::Scarce))
     }
 

@@ -117,8 +117,7 @@ impl Superblock {
             return Err(CopyFlaw::Damaged);
         }
         let entries = bytes[AT_LIST..AT_LIST + count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES);
-        let segments: BTreeMap<u64, u32> =
-            entries.map(|entry| (get_u64(entry, 0..8), get_u32(entry, 8..12))).collect();
+        let segments: BTreeMap<u64, u32> = entries.map(|entry| (get_u64(entry, 0..8), get_u32(entry, 8..12))).collect();
         let slots: BTreeSet<u32> = segments.values().copied().collect();
         let segment_bytes = get_u64(bytes, AT_SEGMENT_BYTES);
         let index_max = u64::MAX / segment_bytes - 2;
@@ -131,11 +130,7 @@ impl Superblock {
             sequence: get_u64(bytes, AT_SEQUENCE),
             incarnation: get_u64(bytes, AT_INCARNATION),
             opened: Lsn(get_u64(bytes, AT_OPENED)),
-            owner: Owner {
-                role: bytes[AT_ROLE],
-                node: get_u32(bytes, AT_NODE),
-                cluster: get_u64(bytes, AT_CLUSTER),
-            },
+            owner: Owner { role: bytes[AT_ROLE], node: get_u32(bytes, AT_NODE), cluster: get_u64(bytes, AT_CLUSTER) },
             clean: bytes[AT_CLEAN] == 1,
             segment_bytes,
             checkpoint: Anchor {

@@ -143,11 +143,7 @@ impl Table {
     #[must_use]
     pub fn stats(&self) -> TableStats {
         let inner = self.0.borrow();
-        TableStats {
-            keys: inner.entries.len(),
-            large_bytes: inner.live.values().sum(),
-            pending: inner.pending.len(),
-        }
+        TableStats { keys: inner.entries.len(), large_bytes: inner.live.values().sum(), pending: inner.pending.len() }
     }
 
     /// Connects the table to its log, before replay; what replay applies is durable.

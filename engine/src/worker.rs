@@ -119,9 +119,8 @@ fn run(storage: &dyn Storage, job: Job) -> Option<Reply> {
     match job {
         Job::Create { slot, bytes } => Some(Reply::Created { slot, result: storage.segment_create(slot, bytes) }),
         Job::Superblock { first, bytes } => {
-            let result = storage
-                .superblock_write(first, &bytes)
-                .and_then(|()| storage.superblock_write(1 - first, &bytes));
+            let result =
+                storage.superblock_write(first, &bytes).and_then(|()| storage.superblock_write(1 - first, &bytes));
             Some(Reply::Superblock { result })
         }
         Job::Delete { slot } => {

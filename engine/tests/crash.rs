@@ -37,7 +37,11 @@ fn every_subset_of_the_sectors_of_the_last_group_keeps_what_was_acknowledged() {
             let node = copy.open().unwrap();
             let records = copy.history.len() - usize::from(acknowledged);
             assert!(records == 0 || records == 2, "a group is whole or not there");
-            if records == 2 { kept += 1 } else { cut += 1 }
+            if records == 2 {
+                kept += 1
+            } else {
+                cut += 1
+            }
             if subset == 1 {
                 assert_eq!(node.report.torn.is_some(), acknowledged > 0, "{:?}", node.report);
             }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::Mmap;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use rustix::io::Errno;
 
 use super::map::map;
 use crate::buffer::Buffer;
@@ -26,8 +27,8 @@ const SEGMENT_PREFIX: &str = "segment-";
 const UNFINISHED: &str = ".new";
 const PROBE: &str = "probe.new";
 
-/// Zero-filling goes in writes of this size.
-const FILL_BYTES: usize = 1 << 20;
+/// Zero-filling goes in durable writes of this size, so that a group that is written meanwhile waits for little.
+const FILL_BYTES: usize = 256 << 10;
 
 /// The files of a log in a directory.
 pub struct DirStorage {
@@ -59,7 +60,7 @@ impl DirStorage {
         let directory = File::open(path).map_err(io("opening the directory"))?;
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Locked { dir: path.display().to_string() }),
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { dir: path.display().to_string() }),
             Err(error) => return Err(io("locking the directory")(error.into())),
         }
         let direct = probe(path).map_err(io("writing a probe file"))?;
@@ -125,7 +126,7 @@ impl DirStorage {
         self.path.join(SUPERBLOCK)
     }
 
-    fn create(&self, path: &Path, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    fn create(&self, path: &Path, flags: i32, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
         let made = OpenOptions::new()
@@ -133,6 +134,7 @@ impl DirStorage {
             .create(true)
             .truncate(true)
             .mode(0o600)
+            .custom_flags(flags)
             .open(&unfinished)
             .and_then(|file| fill(&file).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&unfinished, path));
@@ -145,12 +147,16 @@ impl DirStorage {
     }
 }
 
+/// A file system that cannot allocate ahead is no reason to stop: the zeros allocate too.
+fn allocation_refused(error: Errno) -> io::Result<()> {
+    if error == Errno::OPNOTSUPP { Ok(()) } else { Err(error.into()) }
+}
+
 /// Whether the directory's file system takes O_DIRECT writes of whole blocks.
 fn probe(path: &Path) -> io::Result<bool> {
     let path = path.join(PROBE);
     let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
-    let opened =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path);
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path);
     let block = Buffer::zeroed(BLOCK_BYTES);
     let written = opened.and_then(|file| file.write_all_at(block.content(), 0));
     let removed = fs::remove_file(&path);
@@ -190,7 +196,7 @@ impl Storage for DirStorage {
     }
 
     fn superblock_create(&self, bytes: &[u8]) -> io::Result<()> {
-        self.create(&self.superblock_path(), |mut file| file.write_all(bytes))
+        self.create(&self.superblock_path(), 0, |mut file| file.write_all(bytes))
     }
 
     fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()> {
@@ -227,12 +233,16 @@ impl Storage for DirStorage {
         let path = self.segment_path(slot);
         if !path.exists() {
             let zeros = Buffer::zeroed(FILL_BYTES.min(bytes as usize));
-            self.create(&path, |mut file| {
+            self.create(&path, self.flags(), |mut file| {
+                fallocate(file, FallocateFlags::empty(), 0, bytes).or_else(allocation_refused)?;
                 let mut left = bytes as usize;
                 while left > 0 {
                     let part = left.min(FILL_BYTES);
                     file.write_all(&zeros.content()[..part])?;
                     left -= part;
+                    if !self.direct {
+                        file.sync_data()?;
+                    }
                 }
                 Ok(())
             })?;
