@@ -55,7 +55,7 @@ pub(crate) fn open(
     }
     table.attach(Arc::clone(storage), superblock.segment_bytes, superblock.segments.clone());
     table.set_floor(superblock.checkpoint.begin);
-    let tail = replay(disk, &superblock, table, owner, &mut report)?;
+    let tail = replay(storage, &superblock, table, owner, &mut report)?;
     table.set_durable(tail.lsn);
 
     // What was read may not be durable yet; it is handed out, so it must be.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing is written before the whole log was read and found good. Not here: how groups are found (`scan`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::OpenError;
@@ -52,13 +54,13 @@ pub struct RecoveryReport {
 
 /// Hands out all records from the checkpoint to the tail.
 pub(crate) fn replay(
-    storage: &dyn Storage,
+    storage: &Arc<dyn Storage>,
     superblock: &Superblock,
     table: &Table,
     owner: &mut dyn FnMut(Lsn, Bytes),
     report: &mut RecoveryReport,
 ) -> Result<Tail, OpenError> {
-    let mut scanner = Scanner::new(storage, superblock)?;
+    let mut scanner = Scanner::new(Arc::clone(storage), superblock.clone())?;
     let mut records = 0;
     while let Some(info) = scanner.next_group()? {
         report.groups += 1;

@@ -5,6 +5,7 @@
 //! Not here: what the records mean (`recovery`, `dump`).
 
 use std::io;
+use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::error::OpenError;
@@ -27,9 +28,9 @@ pub(crate) struct Tail {
 }
 
 /// Reads the groups from the checkpoint to the tail.
-pub(crate) struct Scanner<'a> {
-    storage: &'a dyn Storage,
-    superblock: &'a Superblock,
+pub(crate) struct Scanner {
+    storage: Arc<dyn Storage>,
+    superblock: Superblock,
     buffer: Buffer,
     /// The segment in the buffer.
     segment: u64,
@@ -41,13 +42,11 @@ pub(crate) struct Scanner<'a> {
     torn: Option<TornTail>,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner {
     /// A scan from the superblock's checkpoint.
-    pub(crate) fn new(storage: &'a dyn Storage, superblock: &'a Superblock) -> Result<Scanner<'a>, OpenError> {
+    pub(crate) fn new(storage: Arc<dyn Storage>, superblock: Superblock) -> Result<Scanner, OpenError> {
         let start = superblock.checkpoint.group;
         let mut scanner = Scanner {
-            storage,
-            superblock,
             buffer: Buffer::zeroed(superblock.segment_bytes as usize),
             segment: start.segment(superblock.segment_bytes),
             next: start,
@@ -55,11 +54,13 @@ impl<'a> Scanner<'a> {
             durable: superblock.durable,
             durable_by: "the superblock".to_owned(),
             torn: None,
+            storage,
+            superblock,
         };
-        let offset = start.offset(superblock.segment_bytes);
+        let offset = start.offset(scanner.superblock.segment_bytes);
         if !offset.is_multiple_of(BLOCK) || offset == 0 {
             let reason = format!("the superblock names LSN {start} as the checkpoint, where no group can start");
-            return Err(scanner.corrupt_file(storage.superblock_name(), 0, start, reason));
+            return Err(scanner.corrupt_file(scanner.storage.superblock_name(), 0, start, reason));
         }
         scanner.check_files()?;
         scanner.load(scanner.segment)?;
