@@ -61,10 +61,8 @@ impl DaemonArgs {
     /// Takes what was given.
     pub(crate) fn from_matches(matches: &ArgMatches, role: Role) -> Self {
         let given = settings(role).filter_map(|setting| {
-            let origin = match matches.value_source(setting.key)? {
-                ValueSource::EnvVariable => Origin::Environment,
-                _ => Origin::Flag,
-            };
+            let from_environment = matches.value_source(setting.key)? == ValueSource::EnvVariable;
+            let origin = if from_environment { Origin::Environment } else { Origin::Flag };
             let values: Vec<_> = matches.get_many::<String>(setting.key)?.cloned().collect();
             Some((setting.key, values.join(","), origin))
         });

@@ -53,12 +53,12 @@ pub(crate) fn run(args: &WalArgs) -> Result<(), Failure> {
     let WalCommand::Dump { dir, json } = &args.command;
     // One lock and one buffer for all lines: a log has millions.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for item in engine::dump(dir).map_err(failure)? {
+    for item in engine::dump(dir).map_err(|error| failure(&error))? {
         let item = match item {
             Ok(item) => item,
             Err(error) => {
                 out.flush()?;
-                return Err(failure(error));
+                return Err(failure(&error));
             }
         };
         let Some(line) = line_of(item, dir)? else { continue };
@@ -162,7 +162,7 @@ fn people(line: &Value) -> String {
     people.trim_end().to_owned()
 }
 
-fn failure(error: OpenError) -> Failure {
+fn failure(error: &OpenError) -> Failure {
     match error {
         OpenError::Corrupt { .. } => Failure::Disk(error.to_string()),
         OpenError::Locked { .. }

@@ -103,11 +103,11 @@ fn parse(text: &[u8]) -> (Vec<(u64, Transfer)>, Vec<BadLine>) {
     let mut record = csv::StringRecord::new();
     let mut first = true;
     loop {
-        let before = reader.position().line();
+        let before = reader.position().clone();
         match reader.read_record(&mut record) {
             Ok(false) => return (transfers, bad_lines),
             Ok(true) => {
-                let line = record.position().map_or(before, csv::Position::line);
+                let line = line_at(text, record.position().unwrap_or(&before));
                 if !(first && record.iter().eq(["from", "to", "amount"])) {
                     match parse_line(&record) {
                         Ok(transfer) => transfers.push((line, transfer)),
@@ -116,12 +116,19 @@ fn parse(text: &[u8]) -> (Vec<(u64, Transfer)>, Vec<BadLine>) {
                 }
             }
             Err(error) => {
-                let line = error.position().map_or(before, csv::Position::line);
+                let line = line_at(text, error.position().unwrap_or(&before));
                 bad_lines.push(BadLine { line, why: "it is not UTF-8 text".to_owned() });
             }
         }
         first = false;
     }
+}
+
+/// The line that a record stands on: its position may be before empty lines that were skipped.
+fn line_at(text: &[u8], position: &csv::Position) -> u64 {
+    let rest = text.get(position.byte() as usize..).unwrap_or_default();
+    let skipped = rest.iter().take_while(|byte| b"\r\n".contains(byte)).filter(|byte| **byte == b'\n').count();
+    position.line() + skipped as u64
 }
 
 fn parse_line(record: &csv::StringRecord) -> Result<Transfer, String> {
@@ -219,6 +226,7 @@ mod tests {
     fn a_heading_counts_only_on_the_first_line() {
         assert_eq!(lines(b"1,2,3\nfrom,to,amount\n"), (vec![1], vec![2]));
         assert_eq!(lines(b""), (vec![], vec![]));
+        assert_eq!(lines(b"\r\n1,2,3\r\n\r\nx\r\n4,5,6"), (vec![2, 5], vec![4]));
     }
 
     #[test]

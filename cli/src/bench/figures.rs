@@ -12,6 +12,9 @@ const DIGITS: u8 = 3;
 /// Latencies over time are kept with two digits: they are only plotted.
 const SERIES_DIGITS: u8 = 2;
 
+/// A longer latency counts as this one: an hour.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
 /// About so many points over time.
 const POINTS: u32 = 100;
 
@@ -83,14 +86,14 @@ impl Figures {
             committed: 0,
             aborted: 0,
             failures: BTreeMap::new(),
-            latency_us: Histogram::new(DIGITS)?,
-            abort_latency_us: Histogram::new(DIGITS)?,
+            latency_us: Histogram::new_with_max(LATENCY_US_MAX, DIGITS)?,
+            abort_latency_us: Histogram::new_with_max(LATENCY_US_MAX, DIGITS)?,
             series: Series {
                 interval: (duration / POINTS).max(POINT_MIN),
                 points: Vec::new(),
                 committed: 0,
                 aborted: 0,
-                latency_us: Histogram::new(SERIES_DIGITS)?,
+                latency_us: Histogram::new_with_max(LATENCY_US_MAX, SERIES_DIGITS)?,
             },
             last_answer: Duration::ZERO,
         })

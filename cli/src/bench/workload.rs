@@ -222,7 +222,7 @@ mod tests {
         let one = Workload::new(&settings(), &[1]).unwrap_err();
         assert!(one.contains("--cross 0"), "{one}");
         assert!(Workload::new(&Settings { cross: 0.0, ..settings() }, &[1]).is_ok());
-        let few = Settings { accounts: 6, cross: 0.5, ..settings() };
+        let few = Settings { accounts: 2, cross: 0.5, ..settings() };
         assert!(Workload::new(&few, &[1, 2, 3, 4, 5]).is_err());
     }
 
