@@ -83,3 +83,6 @@ pub const SYNC_US_MAX: u64 = 60_000_000;
 const _: () = assert!(READ_BYTES_MIN < READ_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < UNFINISHED_BYTES_MAX);
 const _: () = assert!(KEPT_BUFFER_BYTES_MAX < OUTBOX_BYTES_MIN);
+// Whatever a machine may promise fits in the smallest log.
+const _: () =
+    assert!(protocol::limits::RECORD_BYTES_MAX <= engine::limits::record_bytes_max(engine::limits::SEGMENT_BYTES_MIN));

@@ -21,18 +21,18 @@ pub const VALUE_BYTES_MAX: usize = 512 << 10;
 pub const OPERATIONS_MAX: usize = 4_096;
 
 /// All operations of one transaction, encoded.
-pub const TXN_BYTES_MAX: usize = 1 << 20;
+pub const TXN_BYTES_MAX: usize = 768 << 10;
 
 /// What one participant may write for one transaction, keys and values together. `append` makes
 /// values that are larger than the operation that asks for them.
-pub const WRITE_SET_BYTES_MAX: usize = 1_536 << 10;
+pub const WRITE_SET_BYTES_MAX: usize = 1 << 20;
 
 /// All results of one transaction, encoded. A scan returns as many rows as fit and says that there
 /// are more; anything else that would exceed it is refused.
 pub const RESULTS_BYTES_MAX: usize = 2 << 20;
 
 /// One record in a log. Holds a full write set, its locks and its participants.
-pub const RECORD_BYTES_MAX: usize = 3 << 20;
+pub const RECORD_BYTES_MAX: usize = 2 << 20;
 
 /// Participants of one cluster, and so of one transaction.
 pub const PARTICIPANTS_MAX: usize = 64;

@@ -47,7 +47,7 @@ fn stated_lengths_and_counts_allocate_nothing() {
     assert!(after - before_headers < ALLOWED_BYTES, "{} bytes for 10,000 headers", after - before_headers);
 
     // A connection that has had one large frame, and nothing since, gives its memory back.
-    let values = vec![Operation::Put { key: Bytes::new(), value: Bytes::from(vec![0; VALUE_BYTES_MAX - 64]) }; 2];
+    let values = vec![Operation::Put { key: Bytes::new(), value: Bytes::from(vec![0; VALUE_BYTES_MAX]) }];
     let large = single(&Message::Submit(Submit { txn: TxnId(1), deadline_ms: 1, operations: values }));
     assert!(large.len() > FRAME_BYTES_TARGET);
     for reader in &mut readers[..100] {
