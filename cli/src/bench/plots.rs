@@ -29,7 +29,7 @@ pub(crate) fn throughput(series: &Series) -> Result<String, String> {
     ];
     let top = top_of(&lines);
     draw(|area| {
-        let mut chart = frame(area).build_cartesian_2d(0.0..end_of(series), 0.0..top).map_err(text)?;
+        let mut chart = frame(area).build_cartesian_2d(0.0..end_of(series), 0.0..top * 1.2).map_err(text)?;
         mesh!(chart, "seconds", "transactions a second", |y: &f64| format!("{y:.0}"));
         plot!(chart, lines);
         Ok(())
@@ -49,7 +49,8 @@ pub(crate) fn latency(series: &Series) -> Result<String, String> {
     let top = top_of(&lines);
     let bottom = lines.iter().flat_map(|line| &line.2).map(|point| point.1).fold(top, f64::min) * 0.8;
     draw(|area| {
-        let range = (bottom..top).log_scale();
+        // Room above the lines for the legend.
+        let range = (bottom..top * 4.0).log_scale();
         let mut chart = frame(area).build_cartesian_2d(0.0..end_of(series), range).map_err(text)?;
         mesh!(chart, "seconds", "milliseconds", |y: &f64| milliseconds(*y));
         plot!(chart, lines);
@@ -169,6 +170,7 @@ macro_rules! mesh {
             .x_desc($x)
             .y_desc($y)
             .y_label_formatter(&$label)
+            .y_labels(6)
             .light_line_style(TRANSPARENT)
             .label_style((FONT, 13))
             .draw()
