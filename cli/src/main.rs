@@ -81,3 +81,35 @@ fn main() -> ExitCode {
         Err(failure) => failure.report(json),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bank_takes_its_coordinator_before_and_after_what_it_does() {
+        for line in ["assent bank --coordinator a:1 audit --json", "assent bank audit --json --coordinator a:1"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.command.json());
+            let Command::Bank(args) = cli.command else { panic!("{line}") };
+            assert_eq!(args.connect.coordinator, "a:1");
+        }
+        assert!(Cli::try_parse_from("assent txn status 7 --coordinator a:1".split(' ')).is_ok());
+        assert!(Cli::try_parse_from("assent txn --coordinator a:1 get:x put:x=1".split(' ')).is_ok());
+        assert!(Cli::try_parse_from("assent txn".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_coordinator_takes_each_participant_by_itself() {
+        let line = "assent coordinator --id 1 --listen a:1 --data d --participant 1=a:2 --participant 2=a:3";
+        let Command::Coordinator(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
+        let peers = args.0.config().unwrap().node.peers;
+        assert_eq!(peers, [(1, "a:2".to_owned()), (2, "a:3".to_owned())]);
+    }
+}

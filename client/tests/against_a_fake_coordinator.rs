@@ -339,3 +339,21 @@ async fn no_more_are_in_flight_than_the_limit() {
         assert!(matches!(call.await.unwrap(), Ok(Outcome::Committed { .. })));
     }
 }
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_heard_is_replaced() {
+    let (coordinator, mut silent, client) = connected(30_000).await;
+    let forgotten = Transaction::new().add("x", 1).deadline(client::limits::SILENCE_MAX);
+    let error = tokio::spawn({
+        let client = client.clone();
+        async move { client.submit(forgotten).await.unwrap_err() }
+    });
+    let waiting = tokio::spawn(async move { client.submit(add(2)).await });
+    silent.hear_submit().await;
+    silent.hear_submit().await;
+    let mut connection = coordinator.accept().await;
+    assert!(matches!(error.await.unwrap(), ClientError::Unknown { .. }));
+    let again = connection.hear_submit().await;
+    connection.say(&committed(again.txn, 2)).await;
+    assert!(matches!(waiting.await.unwrap(), Ok(Outcome::Committed { .. })));
+}
