@@ -60,7 +60,7 @@ enum Value {
 }
 
 impl Table {
-    /// An empty table. `Store::open` connects it to its log.
+    /// An empty table. `Store::open` connects it to its log; before that it holds every value in memory.
     #[must_use]
     pub fn new() -> Table {
         Table::default()
@@ -118,7 +118,7 @@ impl Table {
             }
             return;
         };
-        if value.len() <= INLINE_VALUE_BYTES_MAX {
+        if value.len() <= INLINE_VALUE_BYTES_MAX || inner.files.is_none() {
             return inner.set(key, Value::Inline(Bytes::copy_from_slice(&value)));
         }
         assert!(at >= inner.floor, "a large value at {at} was not logged again at the checkpoint {}", inner.floor);

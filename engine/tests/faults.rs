@@ -43,6 +43,23 @@ fn a_failed_superblock_stops_the_log() {
 }
 
 #[test]
+fn a_superblock_without_space_is_written_again_and_its_segment_takes_no_group_before() {
+    let mut world = World::default();
+    let mut node = world.open().unwrap();
+    world.memory.fail(2, Fault::NoSpace);
+    world.turns(&mut node, 500);
+    for round in 0..5 {
+        world.put(&mut node, "key", vec![round; 15_000]);
+    }
+    world.turns(&mut node, 100);
+    assert!(world.acknowledged < 5, "the second segment is not listed yet");
+    world.turns(&mut node, 1000);
+    assert_eq!(world.acknowledged, 5);
+    drop(node);
+    world.open().unwrap();
+}
+
+#[test]
 fn without_space_promises_are_refused_decisions_fit_and_service_resumes() {
     let mut world = World::default();
     world.memory.set_space(Some(2 * SEGMENT_BYTES));
