@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use protocol::{Attempt, Effects, Lsn, Message, NodeId, OperationResult, Reason, Record, Refusal, Tick, TxnId};
 
+use crate::delivery::ELSEWHERE;
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::merge;
 use crate::transaction::{Open, Phase, Tally, Txn, Vote};
@@ -146,7 +147,7 @@ impl Coordinator {
         // Durable already, at the participant that said so.
         open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
         effects.log(&Record::DecidedElsewhere { txn, attempt, digest });
-        self.remember(txn, attempt, digest);
+        self.remember(txn, ELSEWHERE, digest);
     }
 
     pub(crate) fn on_refusal(

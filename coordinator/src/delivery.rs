@@ -8,6 +8,10 @@ use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, Tick, TxnId};
 use crate::machine::Coordinator;
 use crate::transaction::{Delivery, Phase, Txn};
 
+/// The attempt under which what others committed is remembered. Attempts count from 1, so no promise
+/// has it, and nobody who asks about a promise is told to commit it.
+pub(crate) const ELSEWHERE: Attempt = Attempt { epoch: 0, number: 0 };
+
 impl Coordinator {
     pub(crate) fn deliver(&mut self, now: Tick, txn: TxnId, attempt: Attempt, digest: u64, unacked: Vec<(u32, Lsn)>) {
         for (participant, _) in &unacked {

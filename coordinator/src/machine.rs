@@ -13,6 +13,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::Config;
 use crate::attempt::Ballot;
+use crate::delivery::ELSEWHERE;
 use crate::status::StatusQuestion;
 use crate::transaction::{Delivery, Phase, Txn, Vote};
 
@@ -112,7 +113,7 @@ impl Machine for Coordinator {
                     self.remember(txn, attempt, digest);
                 }
             }
-            Record::DecidedElsewhere { txn, attempt, digest } => self.remember(txn, attempt, digest),
+            Record::DecidedElsewhere { txn, digest, .. } => self.remember(txn, ELSEWHERE, digest),
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.remember(outcome.txn, outcome));
             }

@@ -4,6 +4,7 @@
 //! - [`Participant`] (`machine.rs`): one function for each message.
 //! - `locks.rs`: strict two-phase locking with wait-die.
 //! - `execute.rs`: the operations.
+//! - `refused.rs`: one-phase attempts that must stay refused.
 //! - [`Config`]: what it can be told.
 //!
 //! Which message meets which state, and what is forced before which answer, is one table in
@@ -21,6 +22,7 @@ mod config;
 mod execute;
 mod locks;
 mod machine;
+mod refused;
 
 pub use config::Config;
 pub use machine::Participant;

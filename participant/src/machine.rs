@@ -14,8 +14,9 @@ use protocol::{
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
-use crate::execute::{Execution, Refused, execute, locks_of};
+use crate::execute::{self, Execution, execute, locks_of};
 use crate::locks::{Answer, LockSet, LockTable, Mode};
+use crate::refused::Refused;
 
 /// A participant.
 pub struct Participant {
@@ -24,6 +25,7 @@ pub struct Participant {
     txns: HashMap<TxnId, Active, FxBuildHasher>,
     locks: LockTable,
     committed: Retention<CommittedOutcome>,
+    refused: Refused,
     /// The latest epoch met of each coordinator.
     fences: BTreeMap<u32, u32>,
     timers: BinaryHeap<Reverse<(Tick, TxnId)>>,
@@ -103,6 +105,7 @@ impl Participant {
             txns: HashMap::default(),
             locks: LockTable::default(),
             committed,
+            refused: Refused::default(),
             fences: BTreeMap::new(),
             timers: BinaryHeap::new(),
             granted: VecDeque::new(),
@@ -162,6 +165,8 @@ impl Participant {
             self.txns.remove(&txn);
             self.release(txn);
         }
+        // One that was let through by another's end may have ended after it.
+        self.granted.retain(|txn| self.txns.contains_key(txn));
     }
 
     fn on_prepare(&mut self, now: Tick, coordinator: u32, prepare: Prepare, effects: &mut Effects<'_>) {
@@ -170,6 +175,9 @@ impl Participant {
             return effects.send_now(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
         }
         self.raise_fence(coordinator, prepare.attempt.epoch, effects);
+        if self.is_refused_already(&prepare, effects) {
+            return;
+        }
         let digest = operation::digest(&prepare.operations, &mut self.scratch);
         match self.standing(&prepare, digest, effects) {
             Standing::Ignore => {}
@@ -179,6 +187,24 @@ impl Participant {
             Standing::Refused(reason) => {
                 effects.send(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
             }
+        }
+    }
+
+    /// A one-phase attempt that was refused before stays refused, and is told so again: its first
+    /// answer may have been lost.
+    fn is_refused_already(&self, prepare: &Prepare, effects: &mut Effects<'_>) -> bool {
+        if prepare.mode != PrepareMode::OnePhase {
+            return false;
+        }
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        match self.refused.get(prepare.coordinator, txn) {
+            Some((latest, refusal)) if attempt == latest => {
+                let vote = Message::VoteNo { txn, attempt, refusal };
+                effects.send(NodeId::coordinator(prepare.coordinator), &vote);
+                true
+            }
+            Some((latest, _)) => attempt < latest,
+            None => false,
         }
     }
 
@@ -301,7 +327,7 @@ impl Participant {
 
     /// The vote may have been lost. Under the locks that are still held, the same operations give
     /// the same results.
-    fn vote_again(&self, prepare: &Prepare, at: Lsn, effects: &mut Effects<'_>) {
+    fn vote_again(&mut self, prepare: &Prepare, at: Lsn, effects: &mut Effects<'_>) {
         let vote = match execute(&self.table, &prepare.operations) {
             Ok(Execution { results, .. }) => {
                 Message::VoteYes { txn: prepare.txn, attempt: prepare.attempt, prepared_at: at, results }
@@ -311,7 +337,7 @@ impl Participant {
         effects.send(NodeId::coordinator(prepare.coordinator), &vote);
     }
 
-    fn answer_committed(&self, prepare: &Prepare, effects: &mut Effects<'_>) {
+    fn answer_committed(&mut self, prepare: &Prepare, effects: &mut Effects<'_>) {
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         let answer = match prepare.mode {
             PrepareMode::OnePhase => Message::CommittedOnePhase { txn, attempt, results: None },
@@ -389,10 +415,14 @@ impl Participant {
         effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, known });
     }
 
-    fn vote_no(&self, prepare: &Prepare, refused: Refused) -> Message {
+    fn vote_no(&mut self, prepare: &Prepare, refused: execute::Refused) -> Message {
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
         let refusal =
             Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
-        Message::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal }
+        if prepare.mode == PrepareMode::OnePhase {
+            self.refused.remember(prepare.coordinator, txn, attempt, refusal);
+        }
+        Message::VoteNo { txn, attempt, refusal }
     }
 
     /// Gives up a transaction's locks. Those that this lets through run before anything else.

@@ -1,0 +1,307 @@
+//! A cluster in one thread: real machines, with a log, a network and a clock that move only when
+//! they are told to.
+//!
+//! - `node.rs`: a machine on a log in memory (`log.rs`), behind a gate (`gate.rs`).
+//! - `network.rs`: messages on their way.
+//! - `keys.rs`, `words.rs`, `trace.rs`: names for keys, words for what happens, and what happened.
+//!
+//! Invariants, checked whenever a message leaves: a vote has its promise, a commit its decision and
+//! an acknowledgement its commit in the durable log.
+//!
+//! Not here: the commands of scripts (`tests/all/story.rs`), torn writes, several groups in flight.
+
+pub mod gate;
+pub mod keys;
+pub mod log;
+pub mod network;
+pub mod node;
+pub mod trace;
+pub mod words;
+
+use std::collections::BTreeMap;
+
+use protocol::message::Submit;
+use protocol::{Machine, Message, NodeId, Role, Tick, TxnId};
+
+use crate::world::keys::Keys;
+use crate::world::log::Rows;
+use crate::world::network::{Link, Network};
+use crate::world::node::{CLUSTER, Kind, Node};
+use crate::world::trace::Trace;
+
+/// After so many rounds without rest, a world is taken to run in a circle.
+const ROUNDS_MAX: usize = 10_000;
+
+/// The sizes and settings of a world.
+pub struct Setup {
+    /// How many participants.
+    pub participants: u32,
+    /// How many coordinators.
+    pub coordinators: u32,
+    /// Changes a coordinator's settings.
+    pub coordinator: Box<dyn Fn(&mut coordinator::Config)>,
+    /// Changes a participant's settings.
+    pub participant: Box<dyn Fn(&mut participant::Config)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { participants: 2, coordinators: 1, coordinator: Box::new(|_| {}), participant: Box::new(|_| {}) }
+    }
+}
+
+/// A cluster.
+pub struct World {
+    now: Tick,
+    nodes: BTreeMap<NodeId, Node>,
+    network: Network,
+    /// What happened.
+    pub trace: Trace,
+    /// What clients were told, in order.
+    pub answers: Vec<(NodeId, Message)>,
+    /// The names of keys.
+    pub keys: Keys,
+    asked: BTreeMap<TxnId, (NodeId, NodeId, Submit)>,
+}
+
+impl World {
+    /// A cluster whose nodes run and have met.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        let trace = Trace::default();
+        let participants: Vec<u32> = (1..=setup.participants).collect();
+        let mut nodes = BTreeMap::new();
+        for number in 1..=setup.coordinators {
+            let mut config = coordinator::Config::new(number, CLUSTER, participants.clone());
+            (setup.coordinator)(&mut config);
+            let id = NodeId::coordinator(number);
+            nodes.insert(id, Node::new(id, Kind::Coordinator(config), &trace));
+        }
+        for number in participants {
+            let mut config = participant::Config::new(number, CLUSTER);
+            (setup.participant)(&mut config);
+            let id = NodeId::participant(number);
+            nodes.insert(id, Node::new(id, Kind::Participant(config), &trace));
+        }
+        let keys = Keys::new(setup.participants);
+        let network = Network::default();
+        let mut world = Self { now: Tick(0), nodes, network, trace, answers: Vec::new(), keys, asked: BTreeMap::new() };
+        for id in world.ids() {
+            world.start(id);
+        }
+        world.run();
+        _ = world.trace.take();
+        world
+    }
+
+    /// All nodes, coordinators first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn node(&self, id: NodeId) -> Result<&Node, String> {
+        self.nodes.get(&id).ok_or_else(|| format!("there is no {id}"))
+    }
+
+    /// A node, to change.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, String> {
+        self.nodes.get_mut(&id).ok_or_else(|| format!("there is no {id}"))
+    }
+
+    /// A client asks a coordinator for a transaction.
+    pub fn submit(&mut self, client: NodeId, coordinator: NodeId, submit: Submit) {
+        self.asked.insert(submit.txn, (client, coordinator, submit.clone()));
+        self.tell(client, coordinator, Message::Submit(submit));
+    }
+
+    /// A client asks again for what it asked for before, on a connection of this client.
+    ///
+    /// # Errors
+    /// If nobody asked.
+    pub fn retry(&mut self, client: Option<NodeId>, txn: TxnId) -> Result<(), String> {
+        let (asker, coordinator, submit) =
+            self.asked.get(&txn).cloned().ok_or_else(|| format!("nobody asked for {txn:?}"))?;
+        self.tell(client.unwrap_or(asker), coordinator, Message::Submit(submit));
+        Ok(())
+    }
+
+    /// A node hears something at once.
+    pub fn tell(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let now = self.now;
+        self.act(to, |machine, effects| machine.handle(now, from, message, effects));
+    }
+
+    /// The first message on a link arrives; whether there was one for a node that takes it.
+    pub fn deliver(&mut self, link: Link) -> bool {
+        if !self.nodes.get(&link.1).is_some_and(Node::is_awake) {
+            return false;
+        }
+        let Some(message) = self.network.receive(link) else { return false };
+        self.tell(link.0, link.1, message);
+        true
+    }
+
+    /// Makes a node's log durable.
+    pub fn flush(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_awake() && !node.log.is_flushed()) else {
+            return;
+        };
+        self.trace.line(format!("{id} flushes"));
+        node.flush();
+        self.carry(id);
+    }
+
+    /// Delivers and flushes until nothing moves. The clock stands still.
+    ///
+    /// # Panics
+    /// If that does not end.
+    pub fn run(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = false;
+            for link in self.network.busy_links() {
+                for _ in 0..self.network.on_link(link) {
+                    moved |= self.deliver(link);
+                }
+            }
+            for id in self.ids() {
+                let node = &self.nodes[&id];
+                if node.is_awake() && !node.log.is_flushed() {
+                    self.flush(id);
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("after {ROUNDS_MAX} rounds messages still move");
+    }
+
+    /// The clock moves, and every node that is awake does what became due.
+    pub fn tick(&mut self, us: u64) {
+        self.now = self.now.plus_us(us);
+        let now = self.now;
+        for id in self.ids() {
+            if let Some(node) = self.nodes.get_mut(&id)
+                && node.is_awake()
+                && node.next_tick().is_some_and(|due| due <= now)
+            {
+                self.act(id, |machine, effects| machine.tick(now, effects));
+            }
+        }
+    }
+
+    /// Ends a node; its log loses what is not durable, and `lost` durable records besides.
+    pub fn crash(&mut self, id: NodeId, lost: usize) {
+        if self.nodes.get_mut(&id).is_some_and(|node| node.crash(lost)) {
+            self.network.lose_to(id);
+        }
+    }
+
+    /// Starts a node that does not run, and connects it.
+    pub fn start(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.is_up()) else { return };
+        node.start(now);
+        self.carry(id);
+        for other in self.ids() {
+            if other.role() != id.role() {
+                self.greet(id, other);
+            }
+        }
+    }
+
+    /// The connection between two nodes breaks, with all that was on it, and comes back.
+    pub fn reconnect(&mut self, one: NodeId, other: NodeId) {
+        self.network.lose_between(one, other);
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some(node) = self.nodes.get_mut(&from) {
+                node.gate.lose(to);
+            }
+        }
+        self.greet(one, other);
+    }
+
+    fn greet(&mut self, one: NodeId, other: NodeId) {
+        if !self.nodes[&one].is_up() || !self.nodes[&other].is_up() {
+            return;
+        }
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some(node) = self.nodes.get_mut(&from)
+                && let Some(hello) = node.hello()
+            {
+                node.assert_durable_before_said(&hello);
+                self.trace.line(format!("{from} -> {to} {}", words::message(&hello)));
+                self.network.send((from, to), &hello);
+            }
+        }
+    }
+
+    /// Loses the first message on a link; whether there was one.
+    pub fn drop_first(&mut self, link: Link) -> bool {
+        let lost = self.network.receive(link);
+        self.fault("is lost", link, lost)
+    }
+
+    /// The first message on a link will arrive again, after the others; whether there was one.
+    pub fn duplicate(&mut self, link: Link) -> bool {
+        let first = self.network.duplicate(link);
+        self.fault("will come twice", link, first)
+    }
+
+    /// The first message on a link will arrive after the others; whether there was one.
+    pub fn delay(&mut self, link: Link) -> bool {
+        let first = self.network.delay(link);
+        self.fault("is overtaken", link, first)
+    }
+
+    fn fault(&self, what: &str, (from, to): Link, message: Option<Message>) -> bool {
+        if let Some(message) = &message {
+            self.trace.line(format!("{from} -> {to} {} ({what})", words::message(message)));
+        }
+        message.is_some()
+    }
+
+    /// The links that something is on.
+    #[must_use]
+    pub fn busy_links(&self) -> Vec<Link> {
+        self.network.busy_links()
+    }
+
+    /// All rows of all participants.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.nodes.values().flat_map(Node::rows).collect()
+    }
+
+    /// Lets a node act, and carries what leaves it.
+    pub fn act(&mut self, id: NodeId, story: impl FnOnce(&mut dyn Machine, &mut protocol::Effects<'_>)) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            _ = node.act(story);
+            self.carry(id);
+        }
+    }
+
+    fn carry(&mut self, from: NodeId) {
+        let Some(node) = self.nodes.get_mut(&from) else { return };
+        let left = node.gate.take_left();
+        left.iter().for_each(|(_, message)| node.assert_durable_before_said(message));
+        for (to, message) in left {
+            if to.role() == Role::Client {
+                self.answers.push((to, message));
+            } else if self.nodes.get(&to).is_some_and(Node::is_up) {
+                self.network.send((from, to), &message);
+            } else {
+                self.trace.line(format!("{to} is down: {} is lost", words::message(&message)));
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The gate of one node: a message leaves once the log is durable up to where it has to be.
+
+use protocol::{Lsn, Message, NodeId, Outbox};
+
+use crate::world::trace::Trace;
+use crate::world::words;
+
+/// Messages that have not left, and those that just have.
+pub struct Gate {
+    owner: NodeId,
+    trace: Trace,
+    durable: Lsn,
+    held: Vec<(NodeId, Lsn, Message)>,
+    left: Vec<(NodeId, Message)>,
+}
+
+impl Gate {
+    /// The gate of a node whose log is durable up to `durable`.
+    #[must_use]
+    pub fn new(owner: NodeId, durable: Lsn, trace: Trace) -> Self {
+        Self { owner, trace, durable, held: Vec::new(), left: Vec::new() }
+    }
+
+    /// The log is durable up to here.
+    pub fn open_up_to(&mut self, durable: Lsn) {
+        self.durable = durable;
+        for (to, gate, message) in std::mem::take(&mut self.held) {
+            self.post(to, gate, &message);
+        }
+    }
+
+    /// Takes what has left.
+    pub fn take_left(&mut self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// A connection has ended, and what was held for it with it.
+    pub fn lose(&mut self, to: NodeId) {
+        self.held.retain(|(receiver, _, _)| *receiver != to);
+    }
+
+    /// What is held, in words.
+    pub fn held(&self) -> impl Iterator<Item = String> {
+        self.held.iter().map(|(to, _, message)| format!("{} for {to}", words::message(message)))
+    }
+}
+
+impl Outbox for Gate {
+    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
+        if gate <= self.durable {
+            self.trace.line(format!("{} -> {to} {}", self.owner, words::message(message)));
+            self.left.push((to, message.clone()));
+        } else {
+            self.held.push((to, gate, message.clone()));
+        }
+    }
+}

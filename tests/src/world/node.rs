@@ -1,0 +1,201 @@
+//! One node: a real machine on a log in memory, behind a gate.
+
+use std::ops::ControlFlow;
+
+use coordinator::Coordinator;
+use engine::Table;
+use participant::Participant;
+use protocol::message::Hello;
+use protocol::{ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Record, Role, Tick, TxnId};
+
+use crate::world::gate::Gate;
+use crate::world::log::{Log, Rows};
+use crate::world::trace::Trace;
+use crate::world::words;
+
+/// The cluster of every world.
+pub const CLUSTER: ClusterId = ClusterId(7);
+
+/// What a node is.
+pub enum Kind {
+    /// A coordinator with these settings.
+    Coordinator(coordinator::Config),
+    /// A participant with these settings.
+    Participant(participant::Config),
+}
+
+enum Running {
+    Coordinator(Box<Coordinator>),
+    Participant(Box<Participant>, Table),
+}
+
+impl Running {
+    fn machine(&mut self) -> &mut dyn Machine {
+        match self {
+            Self::Coordinator(coordinator) => coordinator.as_mut(),
+            Self::Participant(participant, _) => participant.as_mut(),
+        }
+    }
+}
+
+/// A node of a world.
+pub struct Node {
+    id: NodeId,
+    kind: Kind,
+    trace: Trace,
+    running: Option<Running>,
+    /// Whether it stands still: neither receives nor flushes nor notices the time.
+    pub paused: bool,
+    /// Its log, which outlives it.
+    pub log: Log,
+    /// Its gate.
+    pub gate: Gate,
+}
+
+impl Node {
+    /// A node that does not run yet.
+    #[must_use]
+    pub fn new(id: NodeId, kind: Kind, trace: &Trace) -> Self {
+        let log = Log::new(id, trace.clone());
+        let gate = Gate::new(id, log.durable(), trace.clone());
+        Self { id, kind, trace: trace.clone(), running: None, paused: false, log, gate }
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether it runs and does not stand still.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.is_up() && !self.paused
+    }
+
+    /// Starts from what is durable, and makes the start durable.
+    pub fn start(&mut self, now: Tick) {
+        let mut running = match &self.kind {
+            Kind::Coordinator(config) => Running::Coordinator(Box::new(Coordinator::new(config.clone()))),
+            Kind::Participant(config) => {
+                let table = Table::new();
+                for (key, value) in self.log.rows() {
+                    table.apply(engine::Lsn(0), 0, key, Some(value.clone()));
+                }
+                Running::Participant(Box::new(Participant::new(config.clone(), table.clone())), table)
+            }
+        };
+        for (at, record) in self.log.durable_records() {
+            running.machine().replay(at, record);
+        }
+        self.gate = Gate::new(self.id, self.log.durable(), self.trace.clone());
+        self.running = Some(running);
+        self.act(|machine, effects| {
+            machine.start(now, effects).expect("the log and the settings of a story fit together");
+        });
+        self.flush();
+    }
+
+    /// Ends at once. Returns whether it ran.
+    pub fn crash(&mut self, lost: usize) -> bool {
+        self.paused = false;
+        self.log.crash(lost);
+        self.gate = Gate::new(self.id, self.log.durable(), self.trace.clone());
+        self.running.take().is_some()
+    }
+
+    /// Lets the machine act.
+    pub fn act<T>(&mut self, story: impl FnOnce(&mut dyn Machine, &mut Effects<'_>) -> T) -> Option<T> {
+        let machine = self.running.as_mut()?.machine();
+        Some(story(machine, &mut Effects::new(&mut self.log, &mut self.gate)))
+    }
+
+    /// Makes its log durable, and lets go what waited for that.
+    pub fn flush(&mut self) {
+        self.log.flush();
+        self.gate.open_up_to(self.log.durable());
+    }
+
+    /// Logs a checkpoint, which counts once it is durable.
+    pub fn checkpoint(&mut self) {
+        let begin = self.log.end();
+        let rows = self.rows();
+        self.act(|machine, effects| {
+            let mut from = 0;
+            while let Some(next) = machine.checkpoint(from, effects) {
+                from = next;
+            }
+        });
+        self.log.checkpoint(begin, rows);
+    }
+
+    /// When something becomes due.
+    pub fn next_tick(&mut self) -> Option<Tick> {
+        self.running.as_mut()?.machine().next_tick()
+    }
+
+    /// How it introduces itself.
+    pub fn hello(&mut self) -> Option<Message> {
+        let epoch = self.running.as_mut()?.machine().epoch();
+        Some(Message::Hello(Hello { role: self.id.role(), node: self.id.number(), cluster: CLUSTER, epoch }))
+    }
+
+    /// The rows of a participant.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::new();
+        if let Some(Running::Participant(_, table)) = &self.running {
+            let mut keep = |key: &bytes::Bytes, value: &bytes::Bytes| {
+                rows.push((key.clone(), value.clone()));
+                ControlFlow::Continue(())
+            };
+            table.scan(b"", b"", &mut keep).expect("a table in memory");
+        }
+        rows
+    }
+
+    /// Transactions that it has not done with.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        match &self.running {
+            Some(Running::Coordinator(coordinator)) => coordinator.unfinished_txns(),
+            Some(Running::Participant(participant, _)) => participant.in_flight_txns(),
+            None => 0,
+        }
+    }
+
+    /// Checks that a message that leaves has its promise in the durable log.
+    ///
+    /// # Panics
+    /// If it has not.
+    pub fn assert_durable_before_said(&self, message: &Message) {
+        let is_durable = |meant: &dyn Fn(&Record) -> bool| self.log.durable_records().iter().any(|(_, r)| meant(r));
+        let remembers = |record: &Record, txn: &TxnId| matches!(record, Record::Outcomes(outcomes) if outcomes.iter().any(|outcome| outcome.txn == *txn));
+        let holds = if let Message::VoteYes { txn, attempt, .. } = message {
+            is_durable(
+                &|record| matches!(record, Record::Prepared(promise) if (promise.txn, promise.attempt) == (*txn, *attempt)),
+            )
+        } else if let Message::Commit { txn, .. } = message {
+            is_durable(&|record| {
+                matches!(record, Record::Decided { txn: decided, .. } if decided == txn) || remembers(record, txn)
+            })
+        } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {
+            is_durable(&|record| {
+                matches!(record, Record::Committed { txn: committed, .. } if committed == txn)
+                    || matches!(record, Record::CommittedOnePhase(promise) if promise.txn == *txn)
+                    || remembers(record, txn)
+            })
+        } else if let Message::Hello(Hello { role: Role::Coordinator, epoch, .. }) = message {
+            is_durable(&|record| *record == Record::Started { epoch: *epoch })
+        } else {
+            true
+        };
+        assert!(holds, "{} said {} before it was durable", self.id, words::message(message));
+    }
+
+    /// Up to where its log is durable, and where it ends.
+    #[must_use]
+    pub fn log_ends(&self) -> (Lsn, Lsn) {
+        (self.log.durable(), self.log.end())
+    }
+}

@@ -1,0 +1,177 @@
+//! How messages, records and operations read in a story.
+
+use bytes::Bytes;
+use protocol::message::{Hello, KnownOutcome, PrepareMode, TxnStatus};
+use protocol::record::Promise;
+use protocol::{Condition, Message, NodeId, Operation, OperationResult, Record, Role, ScanOf};
+
+use crate::world::keys::name_of;
+
+/// One line for a message.
+#[must_use]
+pub fn message(message: &Message) -> String {
+    match message {
+        Message::Hello(hello) => hello_words(hello),
+        Message::Submit(submit) => format!("Submit {:?}: {}", submit.txn, operations(&submit.operations)),
+        Message::AskStatus { txn } => format!("AskStatus {txn:?}"),
+        Message::Committed { txn, results } => format!("Committed {txn:?}{}", maybe_results(results.as_deref())),
+        Message::Aborted { txn, refusal, at_deadline: false } => format!("Aborted {txn:?}: {refusal}"),
+        Message::Aborted { txn, refusal, at_deadline: true } => {
+            format!("Aborted {txn:?} at its deadline, last: {refusal}")
+        }
+        Message::Busy { txn } => format!("Busy {txn:?}"),
+        Message::Status { txn, status } => format!("Status {txn:?} {}", status_words(*status)),
+        Message::Prepare(prepare) => {
+            let mode = match prepare.mode {
+                PrepareMode::TwoPhase => "two-phase",
+                PrepareMode::LocksHeldElsewhere => "locks held elsewhere",
+                PrepareMode::OnePhase => "one-phase",
+            };
+            let age = prepare.age.admitted_us;
+            let what = operations(&prepare.operations);
+            format!("Prepare {:?} {} age {age} ({mode}): {what}", prepare.txn, prepare.attempt)
+        }
+        Message::Commit { txn, attempt, prepared_at } => {
+            format!("Commit {txn:?} {attempt} promised at {prepared_at}")
+        }
+        Message::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
+        Message::AskOutcome { txn } => format!("AskOutcome {txn:?}"),
+        Message::VoteYes { txn, attempt, prepared_at, results } => {
+            format!("VoteYes {txn:?} {attempt} promised at {prepared_at}{}", maybe_results(Some(results)))
+        }
+        Message::VoteReadOnly { txn, attempt, results } => {
+            format!("VoteReadOnly {txn:?} {attempt}{}", maybe_results(Some(results)))
+        }
+        Message::VoteNo { txn, attempt, refusal } => format!("VoteNo {txn:?} {attempt}: {refusal}"),
+        Message::CommittedOnePhase { txn, attempt, results } => {
+            format!("CommittedOnePhase {txn:?} {attempt}{}", maybe_results(results.as_deref()))
+        }
+        Message::CommitAck { txn, attempt } => format!("CommitAck {txn:?} {attempt}"),
+        Message::PrepareLost { txn, attempt } => format!("PrepareLost {txn:?} {attempt}"),
+        Message::AskDecision { txn, attempt } => format!("AskDecision {txn:?} {attempt}"),
+        Message::Outcome { txn, known } => {
+            let known = match known {
+                KnownOutcome::Committed => "committed",
+                KnownOutcome::InProgress => "in progress",
+                KnownOutcome::Nothing => "nothing",
+            };
+            format!("Outcome {txn:?} {known}")
+        }
+        Message::AskStats => "AskStats".to_owned(),
+        Message::Stats(_) => "Stats".to_owned(),
+    }
+}
+
+/// One line for a record.
+#[must_use]
+pub fn record(record: &Record) -> String {
+    match record {
+        Record::Prepared(promise) => format!("Prepared {}", promise_words(promise)),
+        Record::CommittedOnePhase(promise) => format!("CommittedOnePhase {}", promise_words(promise)),
+        Record::Committed { txn, attempt } => format!("Committed {txn:?} {attempt}"),
+        Record::Aborted { txn, attempt } => format!("Aborted {txn:?} {attempt}"),
+        Record::Fenced { coordinator, epoch } => format!("Fenced c{coordinator} epoch {epoch}"),
+        Record::Started { epoch } => format!("Started epoch {epoch}"),
+        Record::Decided { txn, attempt, participants, .. } => {
+            let told: Vec<_> = participants.iter().map(|(number, at)| format!("p{number} at {at}")).collect();
+            format!("Decided {txn:?} {attempt}, to tell: {}", told.join(", "))
+        }
+        Record::DecidedElsewhere { txn, attempt, .. } => format!("DecidedElsewhere {txn:?} {attempt}"),
+        Record::Finished { txn } => format!("Finished {txn:?}"),
+        Record::Bins { .. } => "Bins".to_owned(),
+        Record::Outcomes(outcomes) => {
+            let all: Vec<_> = outcomes.iter().map(|outcome| format!("{:?}", outcome.txn)).collect();
+            format!("Outcomes {}", all.join(" "))
+        }
+    }
+}
+
+/// A key's value.
+#[must_use]
+pub fn row(key: &[u8], value: &[u8]) -> String {
+    format!("{} = {}", name_of(key), String::from_utf8_lossy(value))
+}
+
+fn hello_words(hello: &Hello) -> String {
+    match hello.role {
+        Role::Client => "Hello".to_owned(),
+        Role::Coordinator => format!("Hello epoch {}", hello.epoch),
+        Role::Participant => format!("Hello from {}", NodeId::participant(hello.node)),
+    }
+}
+
+fn status_words(status: TxnStatus) -> &'static str {
+    match status {
+        TxnStatus::Committed => "committed",
+        TxnStatus::Aborted => "aborted",
+        TxnStatus::InProgress => "in progress",
+        TxnStatus::Unknown => "unknown",
+    }
+}
+
+fn promise_words(promise: &Promise) -> String {
+    let mut words = format!("{:?} {}", promise.txn, promise.attempt);
+    for write in &promise.writes {
+        let value = write.value.as_ref().map_or("removed".into(), |value| String::from_utf8_lossy(value));
+        words += &format!(" {}={value}", name_of(&write.key));
+    }
+    for key in &promise.reads {
+        words += &format!(" read {}", name_of(key));
+    }
+    for (start, end) in &promise.ranges {
+        words += &format!(" read {}..{}", name_of(start), name_of(end));
+    }
+    words
+}
+
+fn operations(operations: &[Operation]) -> String {
+    operations.iter().map(operation).collect::<Vec<_>>().join(", ")
+}
+
+fn operation(operation: &Operation) -> String {
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    match operation {
+        Operation::Get { key } => format!("get {}", name_of(key)),
+        Operation::Put { key, value } => format!("put {} {}", name_of(key), text(value)),
+        Operation::Delete { key } => format!("delete {}", name_of(key)),
+        Operation::Add { key, delta, .. } => format!("add {} {delta}", name_of(key)),
+        Operation::Append { key, value } => format!("append {} {}", name_of(key), text(value)),
+        Operation::Expect { key, condition } => {
+            let condition = match condition {
+                Condition::Exists => "exists".to_owned(),
+                Condition::Absent => "absent".to_owned(),
+                Condition::Equals(value) => format!("= {}", text(value)),
+            };
+            format!("expect {} {condition}", name_of(key))
+        }
+        Operation::Scan { start, end, of, .. } => {
+            let of = match of {
+                ScanOf::Rows => "scan",
+                ScanOf::Totals => "totals",
+            };
+            format!("{of} {}..{}", name_of(start), name_of(end))
+        }
+    }
+}
+
+fn maybe_results(results: Option<&[OperationResult]>) -> String {
+    let Some(results) = results else { return ", without results".to_owned() };
+    format!(" [{}]", results.iter().map(result).collect::<Vec<_>>().join(", "))
+}
+
+fn result(result: &OperationResult) -> String {
+    match result {
+        OperationResult::Done => "done".to_owned(),
+        OperationResult::Value(None) => "none".to_owned(),
+        OperationResult::Value(Some(value)) => String::from_utf8_lossy(value).into_owned(),
+        OperationResult::Number(number) => number.to_string(),
+        OperationResult::Rows { rows, more } => {
+            let mut all: Vec<_> = rows.iter().map(|(key, value)| row(key, value)).collect();
+            if *more {
+                all.push("and more".to_owned());
+            }
+            format!("({})", all.join("; "))
+        }
+        OperationResult::Totals(totals) => format!("({} keys, sum {})", totals.keys, totals.sum),
+    }
+}

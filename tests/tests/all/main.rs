@@ -1,0 +1,4 @@
+//! The one test binary of the product. `README.md` says how to run a part of it.
+
+mod scripts;
+mod story;
