@@ -43,6 +43,18 @@ impl Coordinator {
         }
     }
 
+    /// Asks again what may have been lost. For one phase that is a new attempt: a refusal of the
+    /// earlier one, which may still come, says nothing of what becomes of this one.
+    pub(crate) fn ask_again(&mut self, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
+        if let Some(Txn::Open(open)) = self.txns.get_mut(&txn)
+            && open.is_one_phase()
+            && only.is_none_or(|only| open.branch_of(only).is_some())
+        {
+            open.attempt.number += 1;
+        }
+        self.ask_awaited(txn, only, effects);
+    }
+
     /// The open transaction whose present attempt this is.
     pub(crate) fn preparing(&mut self, txn: TxnId, attempt: Attempt) -> Option<&mut Open> {
         match self.txns.get_mut(&txn) {
@@ -127,7 +139,11 @@ impl Coordinator {
         effects: &mut Effects<'_>,
     ) {
         let (txn, attempt) = ballot;
-        let Some(open) = self.preparing(txn, attempt) else { return };
+        // Whichever attempt it was: what is committed stays so.
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        if !open.is_one_phase() || attempt > open.attempt {
+            return;
+        }
         let limits = std::mem::take(&mut open.limits);
         let places = open.branches[0].part.places.clone();
         let results = results.and_then(|results| merge(&limits, std::iter::once((places, results))).ok());

@@ -78,7 +78,7 @@ impl Coordinator {
         txns.sort_unstable();
         for txn in txns {
             match &self.txns[&txn] {
-                Txn::Open(open) if open.phase == Phase::Preparing => self.ask_awaited(txn, Some(participant), effects),
+                Txn::Open(open) if open.phase == Phase::Preparing => self.ask_again(txn, Some(participant), effects),
                 Txn::Open(_) => {}
                 Txn::Delivering(delivery) => self.tell_again(txn, delivery, Some(participant), effects),
             }

@@ -78,7 +78,7 @@ impl Coordinator {
                 match open.phase {
                     Phase::Preparing if open.is_one_phase() => {
                         self.wait_until(txn, now.plus_us(self.config.prepare_timeout_us));
-                        self.ask_awaited(txn, None, effects);
+                        self.ask_again(txn, None, effects);
                     }
                     Phase::Preparing => self.on_votes_missing(now, txn, past_deadline, effects),
                     Phase::BackingOff if past_deadline => self.end_aborted(txn, refusal, true, effects),

@@ -23,7 +23,7 @@ pub(crate) struct Execution {
 }
 
 /// Why a transaction cannot be done here, and which operation is to blame.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
     pub(crate) operation: Option<u16>,

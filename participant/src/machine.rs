@@ -373,13 +373,13 @@ impl Participant {
     /// Does what was promised.
     fn commit(&mut self, txn: TxnId) {
         if let Some(Active::Prepared(prepared)) = self.txns.remove(&txn) {
-            self.apply(prepared.at, prepared.promise);
+            self.apply(prepared.at, &prepared.promise);
             self.release(txn);
         }
     }
 
-    fn apply(&mut self, at: Lsn, promise: Promise) {
-        let Promise { txn, attempt, digest, coordinator, .. } = promise;
+    fn apply(&mut self, at: Lsn, promise: &Promise) {
+        let Promise { txn, attempt, digest, coordinator, .. } = *promise;
         for (write, offset) in promise.writes.iter().zip(promise.value_offsets()) {
             self.table.apply(engine::Lsn(at.0), offset, &write.key, write.value.clone());
         }
@@ -473,7 +473,7 @@ impl Machine for Participant {
                 self.locks.restore(promise.txn, promise.age, locks_of_promise(&promise));
                 self.hold(Tick::default(), promise, at);
             }
-            Record::CommittedOnePhase(promise) => self.apply(at, promise),
+            Record::CommittedOnePhase(promise) => self.apply(at, &promise),
             Record::Committed { txn, attempt } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
                     self.commit(txn);

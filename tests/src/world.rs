@@ -157,6 +157,9 @@ impl World {
         self.trace.line(format!("{id} flushes"));
         node.flush();
         self.carry(id);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.log.cut_off();
+        }
     }
 
     /// Delivers and flushes until nothing moves. The clock stands still.
@@ -248,23 +251,23 @@ impl World {
     /// Loses the first message on a link; whether there was one.
     pub fn drop_first(&mut self, link: Link) -> bool {
         let lost = self.network.receive(link);
-        self.fault("is lost", link, lost)
+        self.fault("is lost", link, lost.as_ref())
     }
 
     /// The first message on a link will arrive again, after the others; whether there was one.
     pub fn duplicate(&mut self, link: Link) -> bool {
         let first = self.network.duplicate(link);
-        self.fault("will come twice", link, first)
+        self.fault("will come twice", link, first.as_ref())
     }
 
     /// The first message on a link will arrive after the others; whether there was one.
     pub fn delay(&mut self, link: Link) -> bool {
         let first = self.network.delay(link);
-        self.fault("is overtaken", link, first)
+        self.fault("is overtaken", link, first.as_ref())
     }
 
-    fn fault(&self, what: &str, (from, to): Link, message: Option<Message>) -> bool {
-        if let Some(message) = &message {
+    fn fault(&self, what: &str, (from, to): Link, message: Option<&Message>) -> bool {
+        if let Some(message) = message {
             self.trace.line(format!("{from} -> {to} {} ({what})", words::message(message)));
         }
         message.is_some()

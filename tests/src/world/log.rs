@@ -64,7 +64,11 @@ impl Log {
     /// Makes everything durable.
     pub fn flush(&mut self) {
         self.durable = self.end;
-        if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.complete_at <= self.end) {
+    }
+
+    /// Cuts off what a checkpoint that is durable has made needless.
+    pub fn cut_off(&mut self) {
+        if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.complete_at <= self.durable) {
             self.records.retain(|(at, _)| *at >= checkpoint.begin);
             self.rows = checkpoint.rows;
             self.trace.line(format!("{} now starts at {}", self.owner, checkpoint.begin));

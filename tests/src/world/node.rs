@@ -116,8 +116,11 @@ impl Node {
         self.gate.open_up_to(self.log.durable());
     }
 
-    /// Logs a checkpoint, which counts once it is durable.
+    /// Logs a checkpoint, which counts once it is durable, if it is awake.
     pub fn checkpoint(&mut self) {
+        if !self.is_awake() {
+            return;
+        }
         let begin = self.log.end();
         let rows = self.rows();
         self.act(|machine, effects| {

@@ -1,4 +1,7 @@
 //! The one test binary of the product. `README.md` says how to run a part of it.
 
+mod processes;
+mod random;
 mod scripts;
 mod story;
+mod tidy;
