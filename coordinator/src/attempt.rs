@@ -1,7 +1,5 @@
 //! An attempt: prepares go out, votes come in, and it is decided, given up, or tried again.
 
-use std::cmp::Reverse;
-
 use protocol::{Attempt, Effects, Lsn, Message, NodeId, OperationResult, Reason, Record, Refusal, Tick, TxnId};
 
 use crate::delivery::ELSEWHERE;
@@ -243,7 +241,7 @@ impl Coordinator {
             // A single participant may have committed already: only it can say, so it is asked
             // for as long as it takes.
             open.due = if open.is_one_phase() && open.phase == Phase::Preparing { due } else { due.min(open.deadline) };
-            self.timers.push(Reverse((open.due, txn)));
+            self.timers.set(open.due, txn);
         }
     }
 

@@ -1,7 +1,5 @@
 //! After the decision: participants are told until all have acknowledged.
 
-use std::cmp::Reverse;
-
 use protocol::record::CommittedOutcome;
 use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, Tick, TxnId};
 
@@ -19,7 +17,7 @@ impl Coordinator {
         }
         let resend_interval_us = self.config.resend_interval_us;
         let due = now.plus_us(resend_interval_us);
-        self.timers.push(Reverse((due, txn)));
+        self.timers.set(due, txn);
         self.txns.insert(txn, Txn::Delivering(Delivery { attempt, digest, unacked, due, resend_interval_us }));
     }
 

@@ -1,13 +1,12 @@
 //! The coordinator's machine: its state, which function takes which message, and what becomes due.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, Lsn, Machine, Message, NodeId, Reason, Record, Refusal, Retention, Role, StartError, Tick, TxnId,
+    Effects, Lsn, Machine, Message, NodeId, Reason, Record, Refusal, Retention, Role, StartError, Tick, Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -28,7 +27,7 @@ pub struct Coordinator {
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
-    pub(crate) timers: BinaryHeap<Reverse<(Tick, TxnId)>>,
+    pub(crate) timers: Timers,
     pub(crate) last_admitted_us: u64,
     /// Up to where a checkpoint under way has to log outcomes again.
     pub(crate) checkpoint_until: u64,
@@ -54,7 +53,7 @@ impl Coordinator {
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
             questions: HashMap::default(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             last_admitted_us: 0,
             checkpoint_until: 0,
             scratch: Vec::new(),
@@ -89,7 +88,7 @@ impl Coordinator {
                 let longest_us = self.config.resend_interval_us * 8;
                 delivery.resend_interval_us = (delivery.resend_interval_us * 2).min(longest_us);
                 delivery.due = now.plus_us(delivery.resend_interval_us);
-                self.timers.push(Reverse((delivery.due, txn)));
+                self.timers.set(delivery.due, txn);
                 if let Some(Txn::Delivering(delivery)) = self.txns.get(&txn) {
                     self.tell_again(txn, delivery, None, effects);
                 }
@@ -144,7 +143,7 @@ impl Machine for Coordinator {
         for (txn, known) in &mut self.txns {
             if let Txn::Delivering(delivery) = known {
                 delivery.due = now.plus_us(delivery.resend_interval_us);
-                self.timers.push(Reverse((delivery.due, *txn)));
+                self.timers.set(delivery.due, *txn);
             }
         }
         Ok(())
@@ -159,23 +158,20 @@ impl Machine for Coordinator {
     }
 
     fn tick(&mut self, now: Tick, effects: &mut Effects<'_>) {
-        while let Some(Reverse((due, txn))) = self.timers.peek().copied()
-            && due <= now
-        {
-            self.timers.pop();
-            if self.txns.get(&txn).is_some_and(|known| known.due() == due) {
-                self.on_due(now, txn, effects);
-            } else if let Some(question) = self.questions.get(&txn)
-                && question.due == due
-            {
-                let status = question.at_end();
-                self.answer_question(txn, status, effects);
+        while let Some(txns) = self.timers.take_due(now) {
+            for txn in txns {
+                if self.txns.get(&txn).is_some_and(|known| known.due() <= now) {
+                    self.on_due(now, txn, effects);
+                } else if let Some(question) = self.questions.get(&txn).filter(|question| question.due <= now) {
+                    let status = question.at_end();
+                    self.answer_question(txn, status, effects);
+                }
             }
         }
     }
 
     fn next_tick(&self) -> Option<Tick> {
-        self.timers.peek().map(|Reverse((due, _))| *due)
+        self.timers.next()
     }
 
     fn epoch(&self) -> u32 {

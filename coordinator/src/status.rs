@@ -1,8 +1,6 @@
 //! Questions about transactions that this coordinator does not remember: it asks every
 //! participant, since one that committed in one phase is remembered only there.
 
-use std::cmp::Reverse;
-
 use protocol::message::{KnownOutcome, TxnStatus};
 use protocol::{Effects, Message, NodeId, Tick, TxnId};
 
@@ -60,7 +58,11 @@ impl Coordinator {
         if let Some(status) = status {
             return effects.send(client, &Message::Status { txn, status });
         }
-        if self.questions.len() >= STATUS_QUESTIONS_MAX && !self.questions.contains_key(&txn) {
+        let is_full = match self.questions.get(&txn) {
+            Some(question) => question.clients.len() >= CLIENTS_PER_TXN_MAX,
+            None => self.questions.len() >= STATUS_QUESTIONS_MAX,
+        };
+        if is_full {
             // Nothing was begun.
             return effects.send_now(client, &Message::Busy { txn });
         }
@@ -68,8 +70,7 @@ impl Coordinator {
         let awaited = self.config.participants.clone();
         let question = self.questions.entry(txn).or_insert_with(|| StatusQuestion::new(awaited, due));
         question.clients.push(client);
-        question.clients.truncate(CLIENTS_PER_TXN_MAX);
-        self.timers.push(Reverse((due, txn)));
+        self.timers.set(due, txn);
         for participant in &self.config.participants {
             // A question promises nothing.
             effects.send_now(NodeId::participant(*participant), &Message::AskOutcome { txn });

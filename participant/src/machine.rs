@@ -1,7 +1,7 @@
 //! The participant's machine: one function for each message that it understands.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 
 use engine::Table;
 use hashbrown::HashMap;
@@ -9,7 +9,7 @@ use protocol::message::{KnownOutcome, Prepare, PrepareMode};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
     Attempt, Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Retention, Role, Room,
-    StartError, Tick, TxnId, operation,
+    StartError, Tick, Timers, TxnId, operation,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -28,7 +28,7 @@ pub struct Participant {
     refused: Refused,
     /// The latest epoch met of each coordinator.
     fences: BTreeMap<u32, u32>,
-    timers: BinaryHeap<Reverse<(Tick, TxnId)>>,
+    timers: Timers,
     /// Transactions whose locks were granted while others ended, and which have not run yet.
     granted: VecDeque<TxnId>,
     /// Up to where a checkpoint under way has to log outcomes again.
@@ -107,7 +107,7 @@ impl Participant {
             committed,
             refused: Refused::default(),
             fences: BTreeMap::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             granted: VecDeque::new(),
             checkpoint_until: 0,
             scratch: Vec::new(),
@@ -252,7 +252,7 @@ impl Participant {
             Answer::Granted => self.run(now, prepare, digest, effects),
             Answer::Waits => {
                 let until = now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000);
-                self.timers.push(Reverse((until, prepare.txn)));
+                self.timers.set(until, prepare.txn);
                 self.txns.insert(prepare.txn, Active::Waiting { prepare: Box::new(prepare), digest, until });
             }
             // Reveals nothing of the data.
@@ -321,7 +321,7 @@ impl Participant {
     fn hold(&mut self, now: Tick, promise: Promise, at: Lsn) {
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);
-        self.timers.push(Reverse((ask_at, promise.txn)));
+        self.timers.set(ask_at, promise.txn);
         self.txns.insert(promise.txn, Active::Prepared(Prepared { promise, at, ask_at, ask_interval_us }));
     }
 
@@ -447,7 +447,7 @@ impl Participant {
                 let longer_us = (prepared.ask_interval_us * 2).min(self.config.ask_interval_us_max);
                 prepared.ask_interval_us = longer_us;
                 prepared.ask_at = now.plus_us(longer_us);
-                self.timers.push(Reverse((prepared.ask_at, txn)));
+                self.timers.set(prepared.ask_at, txn);
                 let coordinator = NodeId::coordinator(prepared.promise.coordinator);
                 // A question promises nothing.
                 effects.send_now(coordinator, &Message::AskDecision { txn, attempt: prepared.promise.attempt });
@@ -505,7 +505,7 @@ impl Machine for Participant {
         for (txn, active) in &mut self.txns {
             if let Active::Prepared(prepared) = active {
                 prepared.ask_at = now.plus_us(prepared.ask_interval_us);
-                self.timers.push(Reverse((prepared.ask_at, *txn)));
+                self.timers.set(prepared.ask_at, *txn);
             }
         }
         Ok(())
@@ -543,19 +543,18 @@ impl Machine for Participant {
     }
 
     fn tick(&mut self, now: Tick, effects: &mut Effects<'_>) {
-        while let Some(Reverse((due, txn))) = self.timers.peek().copied()
-            && due <= now
-        {
-            self.timers.pop();
-            if self.txns.get(&txn).is_some_and(|active| active.due() == due) {
-                self.on_due(now, txn, effects);
-                self.run_granted(now, effects);
+        while let Some(txns) = self.timers.take_due(now) {
+            for txn in txns {
+                if self.txns.get(&txn).is_some_and(|active| active.due() <= now) {
+                    self.on_due(now, txn, effects);
+                    self.run_granted(now, effects);
+                }
             }
         }
     }
 
     fn next_tick(&self) -> Option<Tick> {
-        self.timers.peek().map(|Reverse((due, _))| *due)
+        self.timers.next()
     }
 
     fn epoch(&self) -> u32 {

@@ -8,6 +8,7 @@
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
 //! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
 //! - [`retention`]: what is remembered of finished transactions.
+//! - [`timers`]: when which transaction has something due.
 //! - [`routing`]: which participant holds a key.
 //! - [`limits`]: every maximum, with its reason.
 //!
@@ -28,6 +29,7 @@ pub mod record;
 pub mod refusal;
 pub mod retention;
 pub mod routing;
+pub mod timers;
 
 pub use codec::Malformed;
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Role, Tick, TxnId};
@@ -37,3 +39,4 @@ pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};
 pub use refusal::{Reason, Refusal};
 pub use retention::Retention;
+pub use timers::Timers;
