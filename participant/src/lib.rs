@@ -1,7 +1,8 @@
 //! The participant: one shard of the data. It locks, checks, promises, votes, and does as it is
 //! told.
 //!
-//! - [`Participant`] (`machine.rs`): one function for each message.
+//! - [`Participant`] (`machine.rs`): its state, and which function takes which message.
+//! - `prepare.rs`, `outcome.rs`: a transaction's life here, in this order; `active.rs`: its states.
 //! - `locks.rs`: strict two-phase locking with wait-die.
 //! - `execute.rs`: the operations.
 //! - `refused.rs`: one-phase attempts that must stay refused.
@@ -18,10 +19,13 @@
 //!
 //! Not here: I/O, clocks, randomness, hash maps with random order, deciding.
 
+mod active;
 mod config;
 mod execute;
 mod locks;
 mod machine;
+mod outcome;
+mod prepare;
 mod refused;
 
 pub use config::Config;

@@ -1,0 +1,49 @@
+//! The states of a transaction at its participant: it waits for locks, or for its outcome.
+
+use protocol::message::Prepare;
+use protocol::record::Promise;
+use protocol::{Attempt, Lsn, Tick};
+
+/// A transaction that holds or waits for locks here.
+pub(crate) enum Active {
+    Waiting { prepare: Box<Prepare>, digest: u64, until: Tick },
+    Prepared(Prepared),
+}
+
+/// A transaction whose outcome is another's to decide.
+pub(crate) struct Prepared {
+    pub(crate) promise: Promise,
+    pub(crate) at: Lsn,
+    pub(crate) ask_at: Tick,
+    pub(crate) ask_interval_us: u64,
+}
+
+impl Active {
+    pub(crate) fn attempt(&self) -> Attempt {
+        match self {
+            Self::Waiting { prepare, .. } => prepare.attempt,
+            Self::Prepared(prepared) => prepared.promise.attempt,
+        }
+    }
+
+    pub(crate) fn coordinator(&self) -> u32 {
+        match self {
+            Self::Waiting { prepare, .. } => prepare.coordinator,
+            Self::Prepared(prepared) => prepared.promise.coordinator,
+        }
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        match self {
+            Self::Waiting { digest, .. } => *digest,
+            Self::Prepared(prepared) => prepared.promise.digest,
+        }
+    }
+
+    pub(crate) fn due(&self) -> Tick {
+        match self {
+            Self::Waiting { until, .. } => *until,
+            Self::Prepared(prepared) => prepared.ask_at,
+        }
+    }
+}

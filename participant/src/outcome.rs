@@ -1,0 +1,124 @@
+//! What ends a transaction here: its coordinator's decision, or its coordinator's replacement.
+
+use protocol::message::KnownOutcome;
+use protocol::record::{CommittedOutcome, Promise};
+use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, TxnId};
+
+use crate::active::Active;
+use crate::machine::Participant;
+
+impl Participant {
+    pub(crate) fn on_commit(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
+        let answer_to = NodeId::coordinator(coordinator);
+        if self.is_promised(coordinator, txn, attempt) {
+            effects.log(&Record::Committed { txn, attempt });
+            self.commit(txn);
+            effects.send(answer_to, &Message::CommitAck { txn, attempt });
+        } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
+            effects.send(answer_to, &Message::CommitAck { txn, attempt });
+        } else {
+            effects.send(answer_to, &Message::PrepareLost { txn, attempt });
+        }
+    }
+
+    fn is_promised(&self, coordinator: u32, txn: TxnId, attempt: Attempt) -> bool {
+        match self.txns.get(&txn) {
+            Some(Active::Prepared(prepared)) => {
+                prepared.promise.attempt == attempt && prepared.promise.coordinator == coordinator
+            }
+            Some(Active::Waiting { .. }) | None => false,
+        }
+    }
+
+    /// Does what was promised.
+    pub(crate) fn commit(&mut self, txn: TxnId) {
+        if let Some(Active::Prepared(prepared)) = self.txns.remove(&txn) {
+            self.apply(prepared.at, &prepared.promise);
+            self.release(txn);
+        }
+    }
+
+    pub(crate) fn apply(&mut self, at: Lsn, promise: &Promise) {
+        let Promise { txn, attempt, digest, coordinator, .. } = *promise;
+        for (write, offset) in promise.writes.iter().zip(promise.value_offsets()) {
+            self.table.apply(engine::Lsn(at.0), offset, &write.key, write.value.clone());
+        }
+        self.committed.remember(txn, CommittedOutcome { txn, attempt, digest, coordinator });
+    }
+
+    pub(crate) fn on_abort(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
+        let meant = self
+            .txns
+            .get(&txn)
+            .is_some_and(|active| active.coordinator() == coordinator && active.attempt() <= attempt);
+        if meant {
+            self.abandon(txn, effects);
+        }
+    }
+
+    /// Ends a transaction that was aborted.
+    pub(crate) fn abandon(&mut self, txn: TxnId, effects: &mut Effects<'_>) {
+        if let Some(Active::Prepared(prepared)) = self.txns.remove(&txn) {
+            effects.log(&Record::Aborted { txn, attempt: prepared.promise.attempt });
+        }
+        self.release(txn);
+    }
+
+    pub(crate) fn on_ask_outcome(&mut self, coordinator: u32, txn: TxnId, effects: &mut Effects<'_>) {
+        let known = if self.committed.get(txn).is_some() {
+            KnownOutcome::Committed
+        } else if self.txns.contains_key(&txn) {
+            KnownOutcome::InProgress
+        } else {
+            KnownOutcome::Nothing
+        };
+        effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, known });
+    }
+
+    pub(crate) fn on_hello(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
+        self.raise_fence(coordinator, epoch, effects);
+        let mut in_doubt: Vec<_> = self
+            .txns
+            .iter()
+            .filter_map(|(txn, active)| match active {
+                Active::Prepared(prepared) if prepared.promise.coordinator == coordinator => {
+                    Some((*txn, prepared.promise.attempt))
+                }
+                Active::Prepared(_) | Active::Waiting { .. } => None,
+            })
+            .collect();
+        in_doubt.sort_unstable();
+        for (txn, attempt) in in_doubt {
+            // A question promises nothing.
+            effects.send_now(NodeId::coordinator(coordinator), &Message::AskDecision { txn, attempt });
+        }
+    }
+
+    /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is
+    /// dropped: nothing was promised.
+    pub(crate) fn raise_fence(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
+        let known = self.fences.entry(coordinator).or_insert(0);
+        if epoch <= *known {
+            return;
+        }
+        *known = epoch;
+        effects.log(&Record::Fenced { coordinator, epoch });
+        let mut dropped: Vec<TxnId> = self
+            .txns
+            .iter()
+            .filter_map(|(txn, active)| match active {
+                Active::Waiting { prepare, .. }
+                    if prepare.coordinator == coordinator && prepare.attempt.epoch < epoch =>
+                {
+                    Some(*txn)
+                }
+                Active::Waiting { .. } | Active::Prepared(_) => None,
+            })
+            .collect();
+        dropped.sort_unstable();
+        for txn in dropped {
+            self.txns.remove(&txn);
+            self.release(txn);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A prepare: whether it is new, what it locks, what it comes to, and the vote.
+
+use std::cmp::Ordering;
+
+use protocol::message::{Prepare, PrepareMode};
+use protocol::record::Promise;
+use protocol::{Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, operation};
+
+use crate::active::{Active, Prepared};
+use crate::execute::{self, Execution, execute, locks_of};
+use crate::locks::Answer;
+use crate::machine::Participant;
+
+/// What a prepare meets.
+enum Standing {
+    /// Nothing is in its way.
+    New,
+    /// Nothing needs to be said.
+    Ignore,
+    /// The same attempt has promised already.
+    Promised(Lsn),
+    /// The transaction committed here before.
+    Committed,
+    /// It is refused.
+    Refused(Reason),
+}
+
+impl Participant {
+    pub(crate) fn on_prepare(&mut self, now: Tick, coordinator: u32, prepare: Prepare, effects: &mut Effects<'_>) {
+        if let Err(reason) = self.check_addressed(coordinator, &prepare) {
+            // Reveals nothing of the data.
+            return effects.send_now(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
+        }
+        self.raise_fence(coordinator, prepare.attempt.epoch, effects);
+        if self.is_refused_already(&prepare, effects) {
+            return;
+        }
+        let digest = operation::digest(&prepare.operations, &mut self.scratch);
+        match self.standing(&prepare, digest, effects) {
+            Standing::Ignore => {}
+            Standing::New => self.begin(now, prepare, digest, effects),
+            Standing::Promised(at) => self.vote_again(&prepare, at, effects),
+            Standing::Committed => self.answer_committed(&prepare, effects),
+            Standing::Refused(reason) => {
+                effects.send(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
+            }
+        }
+    }
+
+    /// A one-phase attempt that was refused before stays refused, and is told so again: its first
+    /// answer may have been lost.
+    fn is_refused_already(&self, prepare: &Prepare, effects: &mut Effects<'_>) -> bool {
+        if prepare.mode != PrepareMode::OnePhase {
+            return false;
+        }
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        match self.refused.get(prepare.coordinator, txn) {
+            Some((latest, refusal)) if attempt == latest => {
+                let vote = Message::VoteNo { txn, attempt, refusal };
+                effects.send(NodeId::coordinator(prepare.coordinator), &vote);
+                true
+            }
+            Some((latest, _)) => attempt < latest,
+            None => false,
+        }
+    }
+
+    fn check_addressed(&self, coordinator: u32, prepare: &Prepare) -> Result<(), Reason> {
+        if prepare.cluster != self.config.cluster
+            || prepare.coordinator != coordinator
+            || !prepare.participants.contains(&self.config.node)
+        {
+            return Err(Reason::WrongNode);
+        }
+        let fence = self.fences.get(&coordinator).copied().unwrap_or(0);
+        if prepare.attempt.epoch < fence { Err(Reason::StaleEpoch) } else { Ok(()) }
+    }
+
+    /// What this participant knows of the transaction already. A later attempt ends an earlier one.
+    fn standing(&mut self, prepare: &Prepare, digest: u64, effects: &mut Effects<'_>) -> Standing {
+        let txn = prepare.txn;
+        if let Some(outcome) = self.committed.get(txn) {
+            return if outcome.digest == digest { Standing::Committed } else { Standing::Refused(Reason::IdReused) };
+        }
+        let Some(active) = self.txns.get(&txn) else { return Standing::New };
+        if active.digest() != digest {
+            return Standing::Refused(Reason::IdReused);
+        }
+        if active.coordinator() != prepare.coordinator {
+            return Standing::Refused(Reason::Conflict);
+        }
+        match (prepare.attempt.cmp(&active.attempt()), active) {
+            (Ordering::Less, _) | (Ordering::Equal, Active::Waiting { .. }) => Standing::Ignore,
+            (Ordering::Equal, Active::Prepared(prepared)) => Standing::Promised(prepared.at),
+            (Ordering::Greater, _) => {
+                self.abandon(txn, effects);
+                Standing::New
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
+        let coordinator = NodeId::coordinator(prepare.coordinator);
+        if let Some(reason) = self.no_room_for(&prepare, effects) {
+            // Reveals nothing of the data.
+            return effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
+        }
+        match self.locks.acquire(prepare.txn, prepare.age, locks_of(&prepare.operations)) {
+            Answer::Granted => self.run(now, prepare, digest, effects),
+            Answer::Waits => {
+                let until = now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000);
+                self.timers.set(until, prepare.txn);
+                self.txns.insert(prepare.txn, Active::Waiting { prepare: Box::new(prepare), digest, until });
+            }
+            // Reveals nothing of the data.
+            Answer::GivesWay => effects.send_now(coordinator, &self.vote_no(&prepare, Reason::Conflict.into())),
+        }
+    }
+
+    fn no_room_for(&self, prepare: &Prepare, effects: &Effects<'_>) -> Option<Reason> {
+        let logs = prepare.mode == PrepareMode::TwoPhase || prepare.operations.iter().any(Operation::writes);
+        if self.txns.len() >= self.config.in_flight_txns_max {
+            Some(Reason::Busy)
+        } else if logs && effects.room() == Room::Scarce {
+            Some(Reason::NoSpace)
+        } else {
+            None
+        }
+    }
+
+    /// Runs a transaction that holds its locks.
+    pub(crate) fn run(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
+        let coordinator = NodeId::coordinator(prepare.coordinator);
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let Execution { results, writes } = match execute(&self.table, &prepare.operations) {
+            Ok(execution) => execution,
+            Err(refused) => {
+                effects.send(coordinator, &self.vote_no(&prepare, refused));
+                return self.release(txn);
+            }
+        };
+        if writes.is_empty() && prepare.mode != PrepareMode::TwoPhase {
+            effects.send(coordinator, &Message::VoteReadOnly { txn, attempt, results });
+            return self.release(txn);
+        }
+        let (reads, ranges) = self.locks.reads_of(txn);
+        let promise = Promise {
+            txn,
+            attempt,
+            coordinator: prepare.coordinator,
+            age: prepare.age,
+            digest,
+            writes,
+            reads,
+            ranges,
+            participants: prepare.participants,
+        };
+        match prepare.mode {
+            PrepareMode::OnePhase => {
+                let record = Record::CommittedOnePhase(promise);
+                let at = effects.log(&record);
+                self.replay(at, record);
+                effects.send(coordinator, &Message::CommittedOnePhase { txn, attempt, results: Some(results) });
+                self.release(txn);
+            }
+            PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
+                let record = Record::Prepared(promise);
+                let at = effects.log(&record);
+                effects.send(coordinator, &Message::VoteYes { txn, attempt, prepared_at: at, results });
+                if let Record::Prepared(promise) = record {
+                    self.hold(now, promise, at);
+                }
+            }
+        }
+    }
+
+    /// Keeps a promise until its outcome is known.
+    pub(crate) fn hold(&mut self, now: Tick, promise: Promise, at: Lsn) {
+        let ask_interval_us = self.config.ask_interval_us;
+        let ask_at = now.plus_us(ask_interval_us);
+        self.timers.set(ask_at, promise.txn);
+        self.txns.insert(promise.txn, Active::Prepared(Prepared { promise, at, ask_at, ask_interval_us }));
+    }
+
+    /// The vote may have been lost. Under the locks that are still held, the same operations give
+    /// the same results.
+    fn vote_again(&mut self, prepare: &Prepare, at: Lsn, effects: &mut Effects<'_>) {
+        let vote = match execute(&self.table, &prepare.operations) {
+            Ok(Execution { results, .. }) => {
+                Message::VoteYes { txn: prepare.txn, attempt: prepare.attempt, prepared_at: at, results }
+            }
+            Err(refused) => self.vote_no(prepare, refused),
+        };
+        effects.send(NodeId::coordinator(prepare.coordinator), &vote);
+    }
+
+    fn answer_committed(&mut self, prepare: &Prepare, effects: &mut Effects<'_>) {
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let answer = match prepare.mode {
+            PrepareMode::OnePhase => Message::CommittedOnePhase { txn, attempt, results: None },
+            PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
+                self.vote_no(prepare, Reason::AlreadyCommitted.into())
+            }
+        };
+        effects.send(NodeId::coordinator(prepare.coordinator), &answer);
+    }
+
+    pub(crate) fn vote_no(&mut self, prepare: &Prepare, refused: execute::Refused) -> Message {
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let refusal =
+            Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
+        if prepare.mode == PrepareMode::OnePhase {
+            self.refused.remember(prepare.coordinator, txn, attempt, refusal);
+        }
+        Message::VoteNo { txn, attempt, refusal }
+    }
+}
