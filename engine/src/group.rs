@@ -353,6 +353,12 @@ mod tests {
     }
 
     #[test]
+    fn the_format_of_a_group_stands_still() {
+        let (bytes, _) = sample();
+        crate::fixture::assert_same("group", &bytes);
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_group_is_noticed() {
         let (bytes, expect) = sample();
         for bit in 0..bytes.len() * 8 {

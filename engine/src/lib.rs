@@ -19,6 +19,8 @@ mod bytesio;
 mod checkpoint;
 mod dump;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod group;
 mod ledger;
 pub mod limits;

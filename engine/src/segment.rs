@@ -68,6 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_format_of_a_segment_header_stands_still() {
+        let mut block = vec![0; BLOCK_BYTES];
+        SegmentHeader { log_id: 1, index: 2, incarnation: 3, final_lsn: Lsn(4), chain: 5 }.emit(&mut block);
+        crate::fixture::assert_same("segment-header", &block);
+    }
+
+    #[test]
     fn a_segment_header_reads_back_and_every_flipped_bit_is_noticed() {
         let header = SegmentHeader { log_id: 1, index: 2, incarnation: 3, final_lsn: Lsn(4), chain: 5 };
         let mut block = vec![0xff; BLOCK_BYTES];

@@ -85,6 +85,7 @@ mod tests {
         let offset = emit_whole(&mut bytes, b"key", b"value");
         let pointer = Pointer { lsn: Lsn(77), length: 1000, crc: 5 };
         emit_pointer(&mut bytes, b"large", pointer);
+        crate::fixture::assert_same("slice", &bytes);
         let mut seen = Vec::new();
         parse(&bytes, &mut |entry| seen.push(entry)).unwrap();
         let whole = Entry::Whole { key: b"key", value: b"value", offset };

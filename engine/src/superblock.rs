@@ -212,6 +212,11 @@ mod tests {
     }
 
     #[test]
+    fn the_format_of_a_superblock_stands_still() {
+        crate::fixture::assert_same("superblock", &sample(6).emit());
+    }
+
+    #[test]
     fn the_valid_copy_with_the_higher_sequence_is_chosen() {
         let file = [sample(5).emit(), sample(6).emit()].concat();
         let chosen = choose(&file, "superblock").unwrap();
