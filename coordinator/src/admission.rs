@@ -7,6 +7,10 @@ use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::split;
 use crate::transaction::{Branch, Open, Phase, Txn};
 
+/// Bytes of the undecided prepares of one participant: all of them are sent again, at once, when its
+/// connection comes back, and have to fit in what may wait for a connection.
+const PREPARES_BYTES_MAX: usize = 24 << 20;
+
 /// How many connections may wait for the same transaction; the next one replaces the oldest.
 pub(crate) const CLIENTS_PER_TXN_MAX: usize = 4;
 
@@ -34,7 +38,9 @@ impl Coordinator {
             return effects.send_now(client, &Message::Busy { txn });
         }
         for branch in &branches {
-            *self.load.entry(branch.part.participant).or_insert(0) += 1;
+            let load = self.load.entry(branch.part.participant).or_default();
+            load.txns += 1;
+            load.bytes += branch.bytes;
         }
         let open = Open {
             digest,
@@ -79,8 +85,10 @@ impl Coordinator {
 
     pub(crate) fn is_busy(&self, branches: &[Branch]) -> bool {
         let share_max = self.config.participant_txns_max();
-        let is_loaded =
-            |branch: &Branch| self.load.get(&branch.part.participant).is_some_and(|load| *load >= share_max);
+        let is_loaded = |branch: &Branch| {
+            let load = self.load.get(&branch.part.participant).copied().unwrap_or_default();
+            load.txns >= share_max || (load.bytes > 0 && load.bytes + branch.bytes > PREPARES_BYTES_MAX)
+        };
         self.txns.len() >= self.config.max_concurrent_txns || branches.iter().any(is_loaded)
     }
 

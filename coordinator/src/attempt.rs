@@ -220,7 +220,7 @@ impl Coordinator {
     pub(crate) fn close(&mut self, txn: TxnId) -> Option<Box<Open>> {
         match self.txns.remove(&txn) {
             Some(Txn::Open(open)) => {
-                open.branches.iter().for_each(|branch| self.unload(branch.part.participant));
+                open.branches.iter().for_each(|branch| self.unload(branch.part.participant, branch.bytes));
                 Some(open)
             }
             Some(delivering @ Txn::Delivering(_)) => {
@@ -231,9 +231,10 @@ impl Coordinator {
         }
     }
 
-    pub(crate) fn unload(&mut self, participant: u32) {
+    pub(crate) fn unload(&mut self, participant: u32, bytes: usize) {
         let load = self.load.get_mut(&participant).expect("a loaded participant");
-        *load -= 1;
+        load.txns -= 1;
+        load.bytes -= bytes;
     }
 
     pub(crate) fn wait_until(&mut self, txn: TxnId, due: Tick) {

@@ -13,7 +13,7 @@ pub(crate) const ELSEWHERE: Attempt = Attempt { epoch: 0, number: 0 };
 impl Coordinator {
     pub(crate) fn deliver(&mut self, now: Tick, txn: TxnId, attempt: Attempt, digest: u64, unacked: Vec<(u32, Lsn)>) {
         for (participant, _) in &unacked {
-            *self.load.entry(*participant).or_insert(0) += 1;
+            self.load.entry(*participant).or_default().txns += 1;
         }
         let resend_interval_us = self.config.resend_interval_us;
         let due = now.plus_us(resend_interval_us);
@@ -30,7 +30,7 @@ impl Coordinator {
         let (acked, digest) = (before > delivery.unacked.len(), delivery.digest);
         let finished = delivery.unacked.is_empty();
         if acked {
-            self.unload(participant);
+            self.unload(participant, 0);
         }
         if finished {
             self.txns.remove(&txn);
@@ -87,7 +87,7 @@ impl Coordinator {
     pub(crate) fn forget_delivery(&mut self, txn: TxnId) -> Option<(Attempt, u64)> {
         match self.txns.remove(&txn) {
             Some(Txn::Delivering(delivery)) => {
-                delivery.unacked.iter().for_each(|(participant, _)| self.unload(*participant));
+                delivery.unacked.iter().for_each(|(participant, _)| self.unload(*participant, 0));
                 Some((delivery.attempt, delivery.digest))
             }
             Some(Txn::Open(_)) | None => None,

@@ -23,7 +23,7 @@ pub struct Coordinator {
     pub(crate) bins: Option<BinTable>,
     pub(crate) txns: HashMap<TxnId, Txn, FxBuildHasher>,
     /// For each participant, the transactions in which it has part.
-    pub(crate) load: BTreeMap<u32, usize>,
+    pub(crate) load: BTreeMap<u32, Load>,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
@@ -32,6 +32,15 @@ pub struct Coordinator {
     /// Up to where a checkpoint under way has to log outcomes again.
     pub(crate) checkpoint_until: u64,
     pub(crate) scratch: Vec<u8>,
+}
+
+/// What one participant is asked to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Transactions in which it has part.
+    pub(crate) txns: usize,
+    /// Bytes of its part of those that are not decided.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +123,7 @@ impl Machine for Coordinator {
             }
             Record::DecidedElsewhere { txn, digest, .. } => self.remember(txn, ELSEWHERE, digest),
             Record::Outcomes(outcomes) => {
-                outcomes.into_iter().for_each(|outcome| self.committed.remember(outcome.txn, outcome));
+                outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Prepared(_)
             | Record::CommittedOnePhase(_)
@@ -139,6 +148,7 @@ impl Machine for Coordinator {
         }
         self.epoch += 1;
         effects.log(&Record::Started { epoch: self.epoch });
+        self.committed.settle();
         self.timers.clear();
         for (txn, known) in &mut self.txns {
             if let Txn::Delivering(delivery) = known {

@@ -8,7 +8,7 @@
 //! ```
 
 use protocol::message::{Prepare, PrepareMode};
-use protocol::{Age, Attempt, ClusterId, Lsn, NodeId, Operation, OperationResult, Refusal, Tick, TxnId};
+use protocol::{Age, Attempt, ClusterId, Lsn, NodeId, Operation, OperationResult, Refusal, Tick, TxnId, operation};
 
 use crate::split::Part;
 
@@ -52,6 +52,8 @@ pub(crate) struct Branch {
     pub(crate) part: Part,
     /// Whether any of its operations can write.
     pub(crate) writes: bool,
+    /// What its operations take when encoded.
+    pub(crate) bytes: usize,
     pub(crate) vote: Vote,
 }
 
@@ -108,7 +110,8 @@ impl Txn {
 impl Branch {
     pub(crate) fn new(part: Part) -> Self {
         let writes = part.operations.iter().any(Operation::writes);
-        Self { part, writes, vote: Vote::NotAsked }
+        let bytes = operation::operations_bytes(&part.operations);
+        Self { part, writes, bytes, vote: Vote::NotAsked }
     }
 }
 

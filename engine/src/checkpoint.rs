@@ -14,7 +14,7 @@ pub(crate) enum Phase {
     /// There is none.
     Idle,
     /// Slices are being logged since the begin record.
-    Walking { begin: Lsn, walk: Box<Walk>, table_done: bool, bytes: u64 },
+    Walking { begin: Lsn, walk: Box<Walk>, table_done: bool },
     /// The end record is logged; once the log is durable up to `until`, the segments in `empty` can go.
     Ending { until: Lsn, bytes: u64, empty: Vec<u64> },
     /// The superblock that names the checkpoint is being written; then these slots are free.

@@ -339,7 +339,7 @@ impl<D: Disk> Store<D> {
         self.checkpoint_begin = begin;
         let bytes_max = checkpoint_slice_bytes(self.segment_bytes);
         let walk = Box::new(Walk { victims, bytes_max, keys_max: CHECKPOINT_SLICE_KEYS_MAX, ..Walk::default() });
-        self.phase = Phase::Walking { begin, walk, table_done: false, bytes: 0 };
+        self.phase = Phase::Walking { begin, walk, table_done: false };
     }
 
     /// Logs the next slice of the table; returns whether more remain. Pauses, with nothing logged, while there is room
@@ -351,7 +351,7 @@ impl<D: Disk> Store<D> {
         let record_bytes_max = self.record_bytes_max();
         let ready = self.segments.ready_bytes(self.log.position());
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
-        let Phase::Walking { walk, table_done, bytes, .. } = &mut self.phase else {
+        let Phase::Walking { walk, table_done, .. } = &mut self.phase else {
             panic!("a slice belongs to a checkpoint that was begun and not ended");
         };
         let slice = if walk.victims.is_empty() { walk.bytes_max } else { record_bytes_max };
@@ -362,7 +362,6 @@ impl<D: Disk> Store<D> {
         *table_done = self.table.walk(walk) == WalkEnd::Last;
         if walk.entries > 0 {
             let at = self.log.append(RecordKind::TableSlice, &mut |into| into.extend_from_slice(&walk.bytes));
-            *bytes += walk.bytes.len() as u64;
             self.table.moved(at, &mut walk.moved);
         }
         !*table_done
@@ -374,12 +373,13 @@ impl<D: Disk> Store<D> {
     /// # Panics
     /// No checkpoint is under way, or slices remain.
     pub fn checkpoint_end(&mut self) {
-        let Phase::Walking { begin, table_done: true, bytes, .. } = self.phase else {
+        let Phase::Walking { begin, table_done: true, .. } = self.phase else {
             panic!("a checkpoint ends after its last slice");
         };
         self.log.append(RecordKind::CheckpointEnd, &mut |into| into.extend_from_slice(&begin.0.to_le_bytes()));
         let empty = empty_segments(self.ledger.wanted(), &self.table, begin);
         // All that emptied these segments was logged before here, so it is durable when the log is up to here.
+        let bytes = self.log.end().0 - begin.0;
         self.phase = Phase::Ending { until: self.log.end(), bytes, empty };
     }
 

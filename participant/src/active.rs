@@ -2,7 +2,7 @@
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Tick};
+use protocol::{Attempt, Lsn, Tick, operation};
 
 /// A transaction that holds or waits for locks here.
 pub(crate) enum Active {
@@ -37,6 +37,14 @@ impl Active {
         match self {
             Self::Waiting { digest, .. } => *digest,
             Self::Prepared(prepared) => prepared.promise.digest,
+        }
+    }
+
+    /// Bytes of keys and values that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Waiting { digest, .. } => operation::bytes_of_digest(*digest),
+            Self::Prepared(prepared) => prepared.promise.held_bytes(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing is changed here: the result is what the transaction would write, and what it read.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use protocol::limits::{RESULTS_BYTES_MAX, VALUE_BYTES_MAX, WRITE_SET_BYTES_MAX};
 use protocol::operation::{ROW_BYTES_FIXED, parse_number, result_bytes};
 use protocol::{Condition, Operation, OperationResult, Reason, ScanOf, Totals, Write};
 
+use crate::limits::VISITED_KEYS_MAX;
 use crate::locks::{LockSet, Mode};
 
 /// What a transaction comes to at this participant.
@@ -60,7 +62,7 @@ pub(crate) fn locks_of(operations: &[Operation]) -> LockSet {
 /// # Errors
 /// The first operation that is refused.
 pub(crate) fn execute(table: &Table, operations: &[Operation]) -> Result<Execution, Refused> {
-    let mut run = Run { table, written: BTreeMap::new(), written_bytes: 0, results_bytes: 2 };
+    let mut run = Run { table, written: BTreeMap::new(), written_bytes: 0, results_bytes: 2, visited_keys: 0 };
     let mut results = Vec::with_capacity(operations.len());
     for (at, operation) in operations.iter().enumerate() {
         let result = run.step(operation).map_err(|reason| Refused { reason, operation: Some(at as u16) })?;
@@ -79,6 +81,7 @@ struct Run<'a> {
     written: BTreeMap<Bytes, Option<Bytes>>,
     written_bytes: usize,
     results_bytes: usize,
+    visited_keys: usize,
 }
 
 impl Run<'_> {
@@ -144,7 +147,7 @@ impl Run<'_> {
         if holds { Ok(OperationResult::Done) } else { Err(Reason::Expectation) }
     }
 
-    fn rows(&self, start: &Bytes, end: &Bytes, limit: u32) -> Result<OperationResult, Reason> {
+    fn rows(&mut self, start: &Bytes, end: &Bytes, limit: u32) -> Result<OperationResult, Reason> {
         let rows_max = if limit == 0 { usize::MAX } else { limit as usize };
         let mut bytes_left = RESULTS_BYTES_MAX.saturating_sub(self.results_bytes + ROW_BYTES_FIXED);
         let mut rows = Vec::new();
@@ -162,7 +165,7 @@ impl Run<'_> {
         Ok(OperationResult::Rows { rows, more })
     }
 
-    fn totals(&self, start: &Bytes, end: &Bytes) -> Result<OperationResult, Reason> {
+    fn totals(&mut self, start: &Bytes, end: &Bytes) -> Result<OperationResult, Reason> {
         let mut totals = Totals::default();
         self.scan(start, end, |_, value| {
             totals.keys += 1;
@@ -177,7 +180,7 @@ impl Run<'_> {
 
     /// Visits the table's rows and this transaction's own, merged in the order of keys.
     fn scan(
-        &self,
+        &mut self,
         start: &Bytes,
         end: &Bytes,
         mut visit: impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
@@ -185,21 +188,18 @@ impl Run<'_> {
         if !end.is_empty() && end <= start {
             return Ok(());
         }
+        let mut left = VISITED_KEYS_MAX - self.visited_keys;
+        let mut meet = |key: &Bytes, value: &Bytes| {
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { visit(key, value) }
+        };
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
         let mut own = self.written.range::<Bytes, _>((Bound::Included(start), upper)).peekable();
         let mut broken = false;
         let stored = self.table.scan(start, end, &mut |key, value| {
-            while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| *own_key < key) {
-                if let Some(own_value) = own_value {
-                    visit(own_key, own_value)?;
-                }
-            }
-            match own.next_if(|(own_key, _)| *own_key == key) {
-                Some((_, None)) => ControlFlow::Continue(()),
-                Some((_, Some(own_value))) => visit(key, own_value),
-                None => visit(key, value),
-            }
-            .map_break(|()| broken = true)
+            let flow = merge_step(&mut own, key, value, &mut meet);
+            broken = flow.is_break();
+            flow
         });
         stored.map_err(damaged)?;
         for (own_key, own_value) in own {
@@ -207,10 +207,30 @@ impl Run<'_> {
                 break;
             }
             if let Some(own_value) = own_value {
-                broken = visit(own_key, own_value).is_break();
+                broken = meet(own_key, own_value).is_break();
             }
         }
-        Ok(())
+        self.visited_keys = VISITED_KEYS_MAX - left;
+        if left == 0 { Err(Reason::TooLarge) } else { Ok(()) }
+    }
+}
+
+/// Visits this transaction's own rows before `key`, then `key` as this transaction sees it.
+fn merge_step<'a>(
+    own: &mut Peekable<impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>>,
+    key: &Bytes,
+    value: &Bytes,
+    visit: &mut impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| *own_key < key) {
+        if let Some(own_value) = own_value {
+            visit(own_key, own_value)?;
+        }
+    }
+    match own.next_if(|(own_key, _)| *own_key == key) {
+        Some((_, None)) => ControlFlow::Continue(()),
+        Some((_, Some(own_value))) => visit(key, own_value),
+        None => visit(key, value),
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `locks.rs`: strict two-phase locking with wait-die.
 //! - `execute.rs`: the operations.
 //! - `refused.rs`: one-phase attempts that must stay refused.
+//! - `limits.rs`: every maximum.
 //! - [`Config`]: what it can be told.
 //!
 //! Which message meets which state, and what is forced before which answer, is one table in
@@ -22,6 +23,7 @@
 mod active;
 mod config;
 mod execute;
+mod limits;
 mod locks;
 mod machine;
 mod outcome;

@@ -8,7 +8,7 @@
 //!
 //! Not here: time. The caller bounds how long a transaction waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -29,7 +29,7 @@ pub(crate) enum Mode {
 pub(crate) struct LockSet {
     /// Each key once, in order.
     keys: Vec<(Bytes, Mode)>,
-    /// Ranges `start..end`, shared; an empty end is unbounded.
+    /// Ranges `start..end`, shared, apart from each other, in order; an empty end is unbounded.
     ranges: Vec<(Bytes, Bytes)>,
 }
 
@@ -44,8 +44,22 @@ impl LockSet {
             }
             same
         });
-        Self { keys, ranges }
+        Self { keys, ranges: merged(ranges) }
     }
+}
+
+/// The same ranges, each key in one of them at most, in order.
+fn merged(mut ranges: Vec<(Bytes, Bytes)>) -> Vec<(Bytes, Bytes)> {
+    ranges.retain(|(start, end)| end.is_empty() || start < end);
+    ranges.sort_unstable();
+    ranges.dedup_by(|(start, end), (_, kept_end)| {
+        let touches = kept_end.is_empty() || *start <= *kept_end;
+        if touches && !kept_end.is_empty() && (end.is_empty() || *end > *kept_end) {
+            *kept_end = end.clone();
+        }
+        touches
+    });
+    ranges
 }
 
 /// What a request for locks comes to.
@@ -113,6 +127,8 @@ pub(crate) struct LockTable {
     queues: BTreeMap<Bytes, Queue>,
     ranges: Vec<RangeRequest>,
     owners: HashMap<TxnId, Owner, FxBuildHasher>,
+    /// How many of the owners wait.
+    waiting: usize,
     arrivals: u64,
 }
 
@@ -143,28 +159,48 @@ impl LockTable {
     /// whose waiting that ends, in the order of arrival.
     pub(crate) fn release(&mut self, txn: TxnId) -> Vec<TxnId> {
         let Some(owner) = self.owners.remove(&txn) else { return Vec::new() };
-        let mut candidates: Vec<(u64, TxnId)> = Vec::new();
-        for (key, mode) in &owner.set.keys {
-            self.dequeue(key, *mode, txn, &mut candidates);
+        self.waiting -= usize::from(!owner.granted);
+        for (key, _) in &owner.set.keys {
+            let queue = self.queues.get_mut(key).expect("an owner's key has a queue");
+            if !queue.remove(txn) {
+                self.queues.remove(key);
+            }
         }
         if !owner.set.ranges.is_empty() {
             self.ranges.retain(|range| range.request.txn != txn);
-            for (start, end) in &owner.set.ranges {
-                for queue in self.queues_in(start, end) {
-                    candidates.extend(queue.iter().map(|request| (request.arrival, request.txn)));
-                }
-            }
         }
-        if candidates.is_empty() {
+        if self.waiting == 0 {
             return Vec::new();
         }
-        candidates.sort_unstable();
-        candidates.dedup();
+        let candidates = self.waiting_behind(&owner.set);
         candidates
             .into_iter()
             .map(|(_, candidate)| candidate)
             .filter(|candidate| self.grant_if_free(*candidate))
             .collect()
+    }
+
+    /// Those who wait for something that overlaps `set`, in the order of arrival.
+    fn waiting_behind(&self, set: &LockSet) -> BTreeSet<(u64, TxnId)> {
+        let mut candidates = BTreeSet::new();
+        let mut meet = |request: &Request| {
+            if self.owners.get(&request.txn).is_some_and(|owner| !owner.granted) {
+                candidates.insert((request.arrival, request.txn));
+            }
+        };
+        for (key, mode) in &set.keys {
+            if let Some(queue) = self.queues.get(key) {
+                queue.iter().for_each(&mut meet);
+            }
+            if *mode == Mode::Exclusive {
+                let covering = self.ranges.iter().filter(|range| in_range(key, &range.start, &range.end));
+                covering.for_each(|range| meet(&range.request));
+            }
+        }
+        for (start, end) in &set.ranges {
+            self.queues_in(start, end).for_each(|queue| queue.iter().for_each(&mut meet));
+        }
+        candidates
     }
 
     /// The keys that a transaction shares, and its ranges.
@@ -194,20 +230,8 @@ impl LockTable {
             let request = Request { txn, age, mode: Mode::Shared, arrival };
             self.ranges.push(RangeRequest { start: start.clone(), end: end.clone(), request });
         }
+        self.waiting += usize::from(!granted);
         self.owners.insert(txn, Owner { set, arrival, granted });
-    }
-
-    fn dequeue(&mut self, key: &Bytes, mode: Mode, txn: TxnId, candidates: &mut Vec<(u64, TxnId)>) {
-        let queue = self.queues.get_mut(key).expect("an owner's key has a queue");
-        if queue.remove(txn) {
-            candidates.extend(queue.iter().map(|request| (request.arrival, request.txn)));
-        } else {
-            self.queues.remove(key);
-        }
-        if mode == Mode::Exclusive {
-            let covering = self.ranges.iter().filter(|range| in_range(key, &range.start, &range.end));
-            candidates.extend(covering.map(|range| (range.request.arrival, range.request.txn)));
-        }
     }
 
     fn grant_if_free(&mut self, txn: TxnId) -> bool {
@@ -219,6 +243,7 @@ impl LockTable {
         self.for_each_conflict(txn, &owner.set, owner.arrival, |_| blocked = true);
         if !blocked && let Some(owner) = self.owners.get_mut(&txn) {
             owner.granted = true;
+            self.waiting -= 1;
         }
         !blocked
     }
@@ -351,6 +376,18 @@ mod tests {
         assert_eq!(story.ask(5, exclusive(&["a"])), Answer::Waits);
         assert_eq!(story.ask(3, shared(&["a"])), Answer::Waits);
         assert_eq!(story.end(5), [3]);
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        let bytes = |text: &'static str| Bytes::from(text);
+        let set = |ranges: &[(&'static str, &'static str)]| {
+            LockSet::new(vec![], ranges.iter().map(|(start, end)| (bytes(start), bytes(end))).collect())
+        };
+        assert_eq!(set(&[("c", "d"), ("a", "b"), ("b", "c"), ("x", "x")]), set(&[("a", "d")]));
+        assert_eq!(set(&[("a", "z"), ("b", "c")]), set(&[("a", "z")]));
+        assert_eq!(set(&[("a", "c"), ("b", ""), ("f", "g")]), set(&[("a", "")]));
+        assert_eq!(set(&[("a", "b"), ("c", "d")]).ranges.len(), 2);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Participant {
     pub(crate) config: Config,
     pub(crate) table: Table,
     pub(crate) txns: HashMap<TxnId, Active, FxBuildHasher>,
+    /// Bytes of keys and values of all of them.
+    pub(crate) held_bytes: usize,
     pub(crate) locks: LockTable,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) refused: Refused,
@@ -42,6 +44,7 @@ impl Participant {
             config,
             table,
             txns: HashMap::default(),
+            held_bytes: 0,
             locks: LockTable::default(),
             committed,
             refused: Refused::default(),
@@ -59,6 +62,19 @@ impl Participant {
         self.txns.len()
     }
 
+    pub(crate) fn keep(&mut self, txn: TxnId, active: Active) {
+        self.held_bytes += active.bytes();
+        if let Some(before) = self.txns.insert(txn, active) {
+            self.held_bytes -= before.bytes();
+        }
+    }
+
+    pub(crate) fn take(&mut self, txn: TxnId) -> Option<Active> {
+        let active = self.txns.remove(&txn)?;
+        self.held_bytes -= active.bytes();
+        Some(active)
+    }
+
     /// Gives up a transaction's locks. Those that this lets through run before anything else is
     /// taken in, unless they end before their turn.
     pub(crate) fn release(&mut self, txn: TxnId) {
@@ -68,7 +84,7 @@ impl Participant {
 
     pub(crate) fn run_granted(&mut self, now: Tick, effects: &mut Effects<'_>) {
         while let Some(txn) = self.granted.pop_front() {
-            match self.txns.remove(&txn) {
+            match self.take(txn) {
                 Some(Active::Waiting { prepare, digest, .. }) => self.run(now, *prepare, digest, effects),
                 Some(Active::Prepared(_)) => unreachable!("a promised transaction holds its locks already"),
                 None => {}
@@ -89,7 +105,7 @@ impl Participant {
                 effects.send_now(coordinator, &Message::AskDecision { txn, attempt: prepared.promise.attempt });
             }
             Some(Active::Waiting { .. }) => {
-                if let Some(Active::Waiting { prepare, .. }) = self.txns.remove(&txn) {
+                if let Some(Active::Waiting { prepare, .. }) = self.take(txn) {
                     // Reveals nothing of the data.
                     let vote = self.vote_no(&prepare, Reason::Conflict.into());
                     effects.send_now(NodeId::coordinator(prepare.coordinator), &vote);
@@ -117,7 +133,7 @@ impl Machine for Participant {
             }
             Record::Aborted { txn, attempt } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
-                    self.txns.remove(&txn);
+                    self.take(txn);
                     self.locks.release(txn);
                 }
             }
@@ -126,7 +142,7 @@ impl Machine for Participant {
                 *known = epoch.max(*known);
             }
             Record::Outcomes(outcomes) => {
-                outcomes.into_iter().for_each(|outcome| self.committed.remember(outcome.txn, outcome));
+                outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Started { .. }
             | Record::Bins { .. }
@@ -137,6 +153,7 @@ impl Machine for Participant {
     }
 
     fn start(&mut self, now: Tick, _: &mut Effects<'_>) -> Result<(), StartError> {
+        self.committed.settle();
         self.timers.clear();
         for (txn, active) in &mut self.txns {
             if let Active::Prepared(prepared) = active {

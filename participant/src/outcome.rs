@@ -32,7 +32,7 @@ impl Participant {
 
     /// Does what was promised.
     pub(crate) fn commit(&mut self, txn: TxnId) {
-        if let Some(Active::Prepared(prepared)) = self.txns.remove(&txn) {
+        if let Some(Active::Prepared(prepared)) = self.take(txn) {
             self.apply(prepared.at, &prepared.promise);
             self.release(txn);
         }
@@ -58,7 +58,7 @@ impl Participant {
 
     /// Ends a transaction that was aborted.
     pub(crate) fn abandon(&mut self, txn: TxnId, effects: &mut Effects<'_>) {
-        if let Some(Active::Prepared(prepared)) = self.txns.remove(&txn) {
+        if let Some(Active::Prepared(prepared)) = self.take(txn) {
             effects.log(&Record::Aborted { txn, attempt: prepared.promise.attempt });
         }
         self.release(txn);
@@ -117,7 +117,7 @@ impl Participant {
             .collect();
         dropped.sort_unstable();
         for txn in dropped {
-            self.txns.remove(&txn);
+            self.take(txn);
             self.release(txn);
         }
     }

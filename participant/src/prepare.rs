@@ -2,12 +2,16 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
-use protocol::{Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, operation};
+use protocol::{
+    Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, Write, operation,
+};
 
 use crate::active::{Active, Prepared};
 use crate::execute::{self, Execution, execute, locks_of};
+use crate::limits::HELD_BYTES_MAX;
 use crate::locks::Answer;
 use crate::machine::Participant;
 
@@ -101,7 +105,7 @@ impl Participant {
 
     fn begin(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
         let coordinator = NodeId::coordinator(prepare.coordinator);
-        if let Some(reason) = self.no_room_for(&prepare, effects) {
+        if let Some(reason) = self.no_room_for(&prepare, digest, effects) {
             // Reveals nothing of the data.
             return effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
         }
@@ -110,22 +114,40 @@ impl Participant {
             Answer::Waits => {
                 let until = now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000);
                 self.timers.set(until, prepare.txn);
-                self.txns.insert(prepare.txn, Active::Waiting { prepare: Box::new(prepare), digest, until });
+                self.keep(prepare.txn, Active::Waiting { prepare: Box::new(prepare), digest, until });
             }
             // Reveals nothing of the data.
             Answer::GivesWay => effects.send_now(coordinator, &self.vote_no(&prepare, Reason::Conflict.into())),
         }
     }
 
-    fn no_room_for(&self, prepare: &Prepare, effects: &Effects<'_>) -> Option<Reason> {
+    fn no_room_for(&self, prepare: &Prepare, digest: u64, effects: &Effects<'_>) -> Option<Reason> {
         let logs = prepare.mode == PrepareMode::TwoPhase || prepare.operations.iter().any(Operation::writes);
-        if self.txns.len() >= self.config.in_flight_txns_max {
+        if self.txns.len() >= self.config.in_flight_txns_max || self.is_full(operation::bytes_of_digest(digest)) {
             Some(Reason::Busy)
         } else if logs && effects.room() == Room::Scarce {
             Some(Reason::NoSpace)
         } else {
             None
         }
+    }
+
+    /// The same again when it is known what has to be logged: it may have waited, and `append` writes
+    /// more than it was asked with.
+    fn no_room_to_log(&self, writes: &[Write], mode: PrepareMode, effects: &Effects<'_>) -> Option<Reason> {
+        let bytes = writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len)).sum();
+        if effects.room() == Room::Scarce {
+            Some(Reason::NoSpace)
+        } else if mode != PrepareMode::OnePhase && self.is_full(bytes) {
+            Some(Reason::Busy)
+        } else {
+            None
+        }
+    }
+
+    /// Whether so many bytes more are too many. A single transaction always fits.
+    fn is_full(&self, bytes: usize) -> bool {
+        self.held_bytes > 0 && self.held_bytes + bytes > HELD_BYTES_MAX
     }
 
     /// Runs a transaction that holds its locks.
@@ -141,6 +163,11 @@ impl Participant {
         };
         if writes.is_empty() && prepare.mode != PrepareMode::TwoPhase {
             effects.send(coordinator, &Message::VoteReadOnly { txn, attempt, results });
+            return self.release(txn);
+        }
+        if let Some(reason) = self.no_room_to_log(&writes, prepare.mode, effects) {
+            // Reveals nothing of the data.
+            effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
             return self.release(txn);
         }
         let (reads, ranges) = self.locks.reads_of(txn);
@@ -179,7 +206,7 @@ impl Participant {
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);
         self.timers.set(ask_at, promise.txn);
-        self.txns.insert(promise.txn, Active::Prepared(Prepared { promise, at, ask_at, ask_interval_us }));
+        self.keep(promise.txn, Active::Prepared(Prepared { promise, at, ask_at, ask_interval_us }));
     }
 
     /// The vote may have been lost. Under the locks that are still held, the same operations give

@@ -291,11 +291,17 @@ pub fn check(operations: &[Operation]) -> Result<(), Malformed> {
             return too_long("value", value_bytes, VALUE_BYTES_MAX);
         }
     }
-    let encoded_bytes: usize = operations.iter().map(encoded_bytes).sum::<usize>() + 2;
+    let encoded_bytes = operations_bytes(operations);
     if encoded_bytes > TXN_BYTES_MAX {
         return too_long("transaction", encoded_bytes, TXN_BYTES_MAX);
     }
     Ok(())
+}
+
+/// What a list of operations takes when encoded.
+#[must_use]
+pub fn operations_bytes(operations: &[Operation]) -> usize {
+    2 + operations.iter().map(encoded_bytes).sum::<usize>()
 }
 
 fn encoded_bytes(operation: &Operation) -> usize {
@@ -323,6 +329,12 @@ pub fn digest(operations: &[Operation], scratch: &mut Vec<u8>) -> u64 {
     scratch.clear();
     put_operations(scratch, operations);
     u64::from(crc32c::crc32c(scratch)) << 32 | scratch.len() as u64
+}
+
+/// The encoded length of the operations that a digest was made of, in bytes.
+#[must_use]
+pub fn bytes_of_digest(digest: u64) -> usize {
+    digest as u32 as usize
 }
 
 /// Encodes results with their count.

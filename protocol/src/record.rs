@@ -160,6 +160,14 @@ impl Promise {
         })
     }
 
+    /// Bytes of all keys and values in it.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let writes = self.writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len));
+        let ranges = self.ranges.iter().map(|(start, end)| start.len() + end.len());
+        writes.chain(self.reads.iter().map(Bytes::len)).chain(ranges).sum()
+    }
+
     fn put(&self, kind: u8, out: &mut Vec<u8>) {
         let start = out.len();
         out.put_u8(kind);

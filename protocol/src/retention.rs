@@ -15,6 +15,8 @@ use crate::record::{CommittedOutcome, Record};
 #[derive(Debug)]
 pub struct Retention<T> {
     remembered: HashMap<TxnId, T, FxBuildHasher>,
+    /// Found in a checkpoint while a log is replayed: older than whatever stands in `order`.
+    restored: VecDeque<TxnId>,
     order: VecDeque<TxnId>,
     /// How many were ever forgotten: the position of the first in `order`.
     forgotten: u64,
@@ -25,18 +27,51 @@ impl<T: Copy> Retention<T> {
     /// Remembers at most `txns_max` transactions.
     #[must_use]
     pub fn new(txns_max: usize) -> Self {
-        Self { remembered: HashMap::default(), order: VecDeque::new(), forgotten: 0, txns_max: txns_max.max(1) }
+        Self {
+            remembered: HashMap::default(),
+            restored: VecDeque::new(),
+            order: VecDeque::new(),
+            forgotten: 0,
+            txns_max: txns_max.max(1),
+        }
     }
 
     /// Remembers a transaction. The first outcome of an id stands.
     pub fn remember(&mut self, txn: TxnId, outcome: T) {
-        match self.remembered.entry(txn) {
-            Entry::Occupied(_) => return,
-            Entry::Vacant(vacant) => _ = vacant.insert(outcome),
+        if self.insert(txn, outcome) {
+            self.order.push_back(txn);
+            self.forget_oldest();
         }
-        self.order.push_back(txn);
-        if self.order.len() > self.txns_max
-            && let Some(oldest) = self.order.pop_front()
+    }
+
+    /// Remembers, during replay, what a checkpoint logged again. It ended before the checkpoint
+    /// began, so before whatever was replayed since, although its record stands after that.
+    pub fn restore(&mut self, txn: TxnId, outcome: T) {
+        if self.insert(txn, outcome) {
+            self.restored.push_back(txn);
+            self.forget_oldest();
+        }
+    }
+
+    /// Ends the replay: from now on there is one order.
+    pub fn settle(&mut self) {
+        self.restored.append(&mut self.order);
+        std::mem::swap(&mut self.restored, &mut self.order);
+    }
+
+    fn insert(&mut self, txn: TxnId, outcome: T) -> bool {
+        match self.remembered.entry(txn) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(outcome);
+                true
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.restored.len() + self.order.len() > self.txns_max
+            && let Some(oldest) = self.restored.pop_front().or_else(|| self.order.pop_front())
         {
             self.remembered.remove(&oldest);
             self.forgotten += 1;
@@ -93,6 +128,19 @@ mod tests {
         retention.remember(TxnId(3), 'c');
         assert_eq!(retention.get(TxnId(1)), None);
         assert_eq!(retention.get(TxnId(3)), Some('c'));
+    }
+
+    #[test]
+    fn what_a_checkpoint_logged_again_is_older_than_what_was_replayed_before_it() {
+        let mut retention = Retention::new(3);
+        retention.remember(TxnId(7), 'g');
+        retention.restore(TxnId(1), 'a');
+        retention.remember(TxnId(8), 'h');
+        retention.restore(TxnId(2), 'b');
+        assert_eq!(retention.get(TxnId(1)), None);
+        retention.settle();
+        retention.remember(TxnId(9), 'i');
+        assert_eq!([2, 7, 8, 9].map(|txn| retention.get(TxnId(txn)).is_some()), [false, true, true, true]);
     }
 
     #[test]

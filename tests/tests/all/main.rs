@@ -1,5 +1,6 @@
 //! The one test binary of the product. `README.md` says how to run a part of it.
 
+mod bounds;
 mod processes;
 mod random;
 mod scripts;

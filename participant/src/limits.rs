@@ -1,0 +1,16 @@
+//! Every maximum of a participant, with its reason.
+
+/// Bytes of all promises and of all prepares that wait for locks; beyond it the answer is BUSY. All
+/// promises are logged again when a checkpoint begins, at once, so they have to fit in what the
+/// log takes without a write between.
+pub(crate) const HELD_BYTES_MAX: usize = 24 << 20;
+
+/// Keys that the scans of one transaction may visit: a few hundred milliseconds, in which nothing
+/// else happens here.
+pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;
+
+// What is held, one promise more, and what waits for the disk already.
+const _: () = assert!(
+    HELD_BYTES_MAX + protocol::limits::RECORD_BYTES_MAX + engine::limits::QUEUE_BYTES_SCARCE
+        < engine::limits::QUEUE_BYTES_MAX
+);

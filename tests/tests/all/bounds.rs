@@ -1,0 +1,109 @@
+//! What one node may be made to hold.
+
+use bytes::Bytes;
+use coordinator::Coordinator;
+use participant::Participant;
+use protocol::limits::{RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use protocol::message::{Hello, Prepare, PrepareMode, Submit};
+use protocol::{
+    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Reason, Record, Role,
+    Room, Tick, TxnId,
+};
+
+const CLUSTER: ClusterId = ClusterId(1);
+
+/// A log and a gate that keep everything.
+#[derive(Default)]
+struct Kept {
+    logged_bytes: usize,
+    posted: Vec<Message>,
+}
+
+struct KeptJournal<'a>(&'a mut usize);
+
+impl Journal for KeptJournal<'_> {
+    fn append(&mut self, record: &Record) -> Lsn {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        *self.0 += bytes.len();
+        self.end()
+    }
+
+    fn end(&self) -> Lsn {
+        Lsn(*self.0 as u64 + 1)
+    }
+
+    fn room(&self) -> Room {
+        Room::Plenty
+    }
+}
+
+struct KeptOutbox<'a>(&'a mut Vec<Message>);
+
+impl Outbox for KeptOutbox<'_> {
+    fn post(&mut self, _: NodeId, _: Lsn, message: &Message) {
+        self.0.push(message.clone());
+    }
+}
+
+impl Kept {
+    fn effects<T>(&mut self, act: impl FnOnce(&mut Effects<'_>) -> T) -> T {
+        act(&mut Effects::new(&mut KeptJournal(&mut self.logged_bytes), &mut KeptOutbox(&mut self.posted)))
+    }
+}
+
+fn large_put(number: u128) -> Operation {
+    Operation::Put { key: Bytes::from(format!("k{number}")), value: Bytes::from(vec![b'x'; VALUE_BYTES_MAX]) }
+}
+
+#[test]
+fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
+    let mut participant = Participant::new(participant::Config::new(1, CLUSTER), engine::Table::new());
+    let mut kept = Kept::default();
+    for number in 0..300 {
+        let prepare = Prepare {
+            txn: TxnId(number),
+            attempt: Attempt { epoch: 1, number: 1 },
+            cluster: CLUSTER,
+            coordinator: 9,
+            age: Age { admitted_us: number as u64, coordinator: 9 },
+            participants: vec![1, 2],
+            mode: PrepareMode::TwoPhase,
+            lock_wait_ms: 100,
+            operations: vec![large_put(number)],
+        };
+        let message = Message::Prepare(prepare);
+        kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
+    }
+    let promised = kept.posted.iter().filter(|message| matches!(message, Message::VoteYes { .. })).count();
+    let busy =
+        |message: &&Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Busy);
+    assert_eq!(promised + kept.posted.iter().filter(busy).count(), 300);
+    assert!((10..100).contains(&promised), "{promised} promises");
+
+    kept.logged_bytes = 0;
+    kept.effects(|effects| participant.checkpoint(0, effects));
+    let takes = engine::limits::QUEUE_BYTES_MAX - engine::limits::QUEUE_BYTES_SCARCE - RECORD_BYTES_MAX;
+    assert!(kept.logged_bytes < takes, "a checkpoint logs {} bytes at once", kept.logged_bytes);
+}
+
+#[test]
+fn a_coordinator_asks_again_for_no_more_than_a_connection_can_hold() {
+    let mut coordinator = Coordinator::new(coordinator::Config::new(1, CLUSTER, vec![1]));
+    let mut kept = Kept::default();
+    kept.effects(|effects| coordinator.start(Tick(1), effects)).expect("it starts");
+    for number in 0..300 {
+        let submit = Submit { txn: TxnId(number), deadline_ms: 1_000, operations: vec![large_put(number)] };
+        let message = Message::Submit(submit);
+        kept.effects(|effects| coordinator.handle(Tick(1), NodeId::client(1), message, effects));
+    }
+    let busy = kept.posted.iter().filter(|message| matches!(message, Message::Busy { .. })).count();
+    assert!(busy > 200, "{busy} were answered BUSY");
+
+    kept.posted.clear();
+    let hello = Message::Hello(Hello { role: Role::Participant, node: 1, cluster: CLUSTER, epoch: 0 });
+    kept.effects(|effects| coordinator.handle(Tick(1), NodeId::participant(1), hello, effects));
+    let mut bytes = Vec::new();
+    kept.posted.iter().for_each(|message| message.encode(&mut bytes));
+    assert!(!bytes.is_empty() && bytes.len() < 32 << 20, "{} bytes at once", bytes.len());
+}
