@@ -100,9 +100,9 @@ pub(crate) fn merge(
 fn combine(first: OperationResult, second: OperationResult) -> Option<OperationResult> {
     match (first, second) {
         (OperationResult::Totals(first), OperationResult::Totals(second)) => Some(OperationResult::Totals(Totals {
-            keys: first.keys + second.keys,
-            sum: first.sum + second.sum,
-            negatives: first.negatives + second.negatives,
+            keys: first.keys.saturating_add(second.keys),
+            sum: first.sum.saturating_add(second.sum),
+            negatives: first.negatives.saturating_add(second.negatives),
         })),
         (
             OperationResult::Rows { rows: first, more: first_more },

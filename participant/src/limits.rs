@@ -5,6 +5,9 @@
 /// log takes without a write between.
 pub(crate) const HELD_BYTES_MAX: usize = 24 << 20;
 
+/// Coordinators that this participant has ever obeyed: the latest epoch of each is kept for ever.
+pub(crate) const COORDINATORS_MAX: usize = 256;
+
 /// Keys that the scans of one transaction may visit: a few hundred milliseconds, in which nothing
 /// else happens here.
 pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;

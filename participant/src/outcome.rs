@@ -5,6 +5,7 @@ use protocol::record::{CommittedOutcome, Promise};
 use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, TxnId};
 
 use crate::active::Active;
+use crate::limits::COORDINATORS_MAX;
 use crate::machine::Participant;
 
 impl Participant {
@@ -94,14 +95,23 @@ impl Participant {
         }
     }
 
+    /// The latest epoch met of a coordinator.
+    pub(crate) fn fence(&self, coordinator: u32) -> u32 {
+        self.fences.get(&coordinator).copied().unwrap_or(0)
+    }
+
+    /// Whether this participant obeys a coordinator already, or may begin to.
+    pub(crate) fn may_know(&self, coordinator: u32) -> bool {
+        self.fences.contains_key(&coordinator) || self.fences.len() < COORDINATORS_MAX
+    }
+
     /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is
     /// dropped: nothing was promised.
     pub(crate) fn raise_fence(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
-        let known = self.fences.entry(coordinator).or_insert(0);
-        if epoch <= *known {
+        if epoch <= self.fence(coordinator) || !self.may_know(coordinator) {
             return;
         }
-        *known = epoch;
+        self.fences.insert(coordinator, epoch);
         effects.log(&Record::Fenced { coordinator, epoch });
         let mut dropped: Vec<TxnId> = self
             .txns

@@ -76,8 +76,10 @@ impl Participant {
         {
             return Err(Reason::WrongNode);
         }
-        let fence = self.fences.get(&coordinator).copied().unwrap_or(0);
-        if prepare.attempt.epoch < fence { Err(Reason::StaleEpoch) } else { Ok(()) }
+        if !self.may_know(coordinator) {
+            return Err(Reason::Busy);
+        }
+        if prepare.attempt.epoch < self.fence(coordinator) { Err(Reason::StaleEpoch) } else { Ok(()) }
     }
 
     /// What this participant knows of the transaction already. A later attempt ends an earlier one.

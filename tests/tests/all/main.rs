@@ -3,6 +3,7 @@
 mod bounds;
 mod processes;
 mod random;
+mod readme;
 mod scripts;
 mod story;
 mod tidy;
