@@ -54,8 +54,9 @@ pub struct NodeConfig {
     pub seal_idle: Duration,
     /// Connections that may be open at once; the next one is refused.
     pub connections_max: usize,
-    /// Bytes that may wait for one connection; at half of it the node stops reading from there,
-    /// beyond it the connection is closed.
+    /// Bytes that may wait for one connection; at half of it the node stops listening there, beyond
+    /// it a client's connection is closed, and a node's beyond [`crate::limits::NODE_OUTBOX_FACTOR`]
+    /// times as much.
     pub outbox_bytes_max: usize,
     /// How long a connection may take to say who it is.
     pub hello_timeout: Duration,
@@ -287,8 +288,24 @@ impl Config {
             _ if node.listen.is_empty() => missing("listen"),
             _ if node.data.as_os_str().is_empty() => missing("data"),
             Role::Coordinator if node.peers.is_empty() => missing("participants"),
-            Role::Client | Role::Coordinator | Role::Participant => self.check_order(),
+            Role::Client | Role::Coordinator | Role::Participant => {
+                self.check_addresses()?;
+                self.check_order()
+            }
         }
+    }
+
+    /// Two participants at one address: one of them would never be reached.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let peers = &self.node.peers;
+        for (at, (number, address)) in peers.iter().enumerate() {
+            if let Some((other, _)) = peers[..at].iter().find(|(_, earlier)| earlier == address) {
+                let reason =
+                    format!("participants {other} and {number} have the same address, {address}; correct one of them");
+                return Err(ConfigError::Value { origin: "`participants`".to_owned(), reason });
+            }
+        }
+        Ok(())
     }
 
     /// What is called the least must not be above what is called the most.
@@ -425,6 +442,11 @@ mod tests {
             assert!(missing.contains(&format!("`{key}` is not set: give --")), "{missing}");
             config.set(key, value, &Origin::Flag).unwrap();
         }
+        config.check().unwrap();
+        config.set("participants", "1=b:2,2=b:3,3=b:2", &Origin::Flag).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("participants 1 and 3 have the same address, b:2"), "{error}");
+        config.set("participants", "1=b:2,2=b:3", &Origin::Flag).unwrap();
         config.check().unwrap();
         config.set("coordinator.deadline", "2m", &Origin::Flag).unwrap();
         let error = config.check().unwrap_err().to_string();

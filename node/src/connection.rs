@@ -9,6 +9,7 @@
 //! Not here: who may be at the other end (`greeting`), the table of all connections (`peers`).
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -23,7 +24,8 @@ use tokio_uring::net::TcpStream;
 use crate::greeting::{Expected, greet};
 use crate::hub::Hub;
 use crate::limits::{
-    FRAME_TIMEOUT, READ_BYTES_MAX, READ_BYTES_MIN, SMALL_READS_BEFORE_SHRINKING, UNFINISHED_BYTES_MAX,
+    ASK_STATS_PER_FRAME_MAX, FRAME_TIMEOUT, NODE_OUTBOX_FACTOR, READ_BYTES_MAX, READ_BYTES_MIN,
+    SMALL_READS_BEFORE_SHRINKING, UNFINISHED_BYTES_MAX,
 };
 use crate::outbox::Outbox;
 use crate::roles;
@@ -61,8 +63,17 @@ pub(crate) enum CloseReason {
     Replaced,
     #[error("a {from} may not send {message} to a {own}")]
     NotAllowed { from: Role, own: Role, message: &'static str },
-    #[error("{unsent} bytes wait for the peer, which does not read them; network.outbox allows {max}")]
+    #[error(
+        "{unsent} bytes wait for the peer, which does not read them; {max} may \
+         (network.outbox, and {NODE_OUTBOX_FACTOR} times as much for a node)"
+    )]
     OutboxFull { unsent: usize, max: usize },
+    #[error(
+        "a frame asks for the figures more than {ASK_STATS_PER_FRAME_MAX} times; ask once, and wait for the answer"
+    )]
+    TooManyQuestions,
+    #[error("{role} {node} is no number of a node; give it an --id from 1 to {max}", max = u32::MAX - 1)]
+    WrongNumber { role: Role, node: u32 },
     #[error("this node stops")]
     Stopping,
 }
@@ -72,11 +83,16 @@ pub(crate) struct Connection {
     stream: TcpStream,
     pub(crate) address: SocketAddr,
     pub(crate) opened_us: u64,
+    /// Whether the other end asks, and this one answers: what was accepted, not what was dialled.
+    pub(crate) is_asked: bool,
     /// Who is at the other end, once it has said so.
     pub(crate) node: Cell<Option<NodeId>>,
     /// The epoch that it announced.
     pub(crate) epoch: Cell<u32>,
     pub(crate) outbox: RefCell<Outbox>,
+    /// Messages that the machine is to have once the outbox has room for their answers, in order.
+    /// Bounded: nothing is read meanwhile, but for the read that was in flight.
+    pub(crate) kept: RefCell<VecDeque<Message>>,
     /// Whether the driver has it on its list of connections to look after.
     pub(crate) is_listed: Cell<bool>,
     /// Wakes the writer.
@@ -88,17 +104,21 @@ pub(crate) struct Connection {
     /// Bytes of a frame that is not whole yet, and since when.
     unfinished: Cell<usize>,
     unfinished_since_us: Cell<u64>,
+    /// Whether this end does not read, so that the rest of a frame cannot arrive.
+    is_paused: Cell<bool>,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, address: SocketAddr, opened_us: u64) -> Self {
+    pub(crate) fn new(stream: TcpStream, address: SocketAddr, opened_us: u64, is_asked: bool) -> Self {
         Self {
             stream,
             address,
             opened_us,
+            is_asked,
             node: Cell::new(None),
             epoch: Cell::new(0),
             outbox: RefCell::default(),
+            kept: RefCell::default(),
             is_listed: Cell::new(false),
             has_bytes: Notify::new(),
             has_drained: Notify::new(),
@@ -106,6 +126,7 @@ impl Connection {
             is_closed: Cell::new(false),
             unfinished: Cell::new(0),
             unfinished_since_us: Cell::new(0),
+            is_paused: Cell::new(false),
         }
     }
 
@@ -115,6 +136,7 @@ impl Connection {
             return;
         }
         *self.closed.borrow_mut() = Some(reason);
+        *self.kept.borrow_mut() = VecDeque::new();
         // Fails only if the peer has ended the connection already, which ends the tasks just as well.
         let _ = self.stream.shutdown(Shutdown::Both);
         self.has_bytes.notify_one();
@@ -128,6 +150,22 @@ impl Connection {
         self.has_drained.notify_one();
     }
 
+    /// Whether the answers that wait are too many for more questions. Only the side that is asked
+    /// may let the other wait: if both did, both could wait for each other.
+    pub(crate) fn is_congested(&self, outbox_bytes_max: usize) -> bool {
+        self.is_asked && self.outbox.borrow().unsent_bytes() > outbox_bytes_max / 2
+    }
+
+    /// Whether messages wait for room in the outbox.
+    pub(crate) fn is_keeping(&self) -> bool {
+        !self.kept.borrow().is_empty()
+    }
+
+    /// Tells the reader that it may look again whether to read on.
+    pub(crate) fn read_on(&self) {
+        self.has_drained.notify_one();
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.get()
     }
@@ -135,7 +173,7 @@ impl Connection {
     /// Whether a begun frame has been waiting for its rest for too long.
     pub(crate) fn is_stalled(&self, now_us: u64) -> bool {
         let waited_us = now_us.saturating_sub(self.unfinished_since_us.get());
-        self.unfinished.get() > 0 && u128::from(waited_us) > FRAME_TIMEOUT.as_micros()
+        self.unfinished.get() > 0 && !self.is_paused.get() && u128::from(waited_us) > FRAME_TIMEOUT.as_micros()
     }
 }
 
@@ -148,7 +186,8 @@ pub(crate) struct Served {
 
 /// Runs a connection to its end.
 pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, expected: Expected) -> Served {
-    let connection = Rc::new(Connection::new(stream, address, hub.clock.now().0));
+    let is_asked = matches!(expected, Expected::Anyone);
+    let connection = Rc::new(Connection::new(stream, address, hub.clock.now().0, is_asked));
     let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
     connection.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Hello(hub.hello));
     let writer = tokio_uring::spawn(write_all(Rc::clone(&hub), Rc::clone(&connection)));
@@ -183,7 +222,8 @@ async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>) {
                 }
                 connection.outbox.borrow_mut().written();
                 connection.has_drained.notify_one();
-                if hub.is_stopping.get() {
+                let may_hand_on = connection.is_keeping() && !connection.is_congested(hub.outbox_bytes_max);
+                if may_hand_on || hub.is_stopping.get() {
                     hub.wake.notify_one();
                 }
             }
@@ -228,17 +268,18 @@ impl ConnectionReader<'_> {
         }
     }
 
-    /// Whoever asks faster than it takes the answers is not heard until it has taken some. Only the
-    /// side that is asked waits: if both did, both could wait for each other.
+    /// Whoever asks faster than it takes the answers is not heard until it has taken some.
     async fn wait_for_outbox(&self) {
-        let enough = self.hub.outbox_bytes_max / 2;
-        let is_asked = matches!(self.expected, Expected::Anyone);
-        while is_asked
-            && !self.connection.is_closed()
+        let connection = self.connection;
+        while !connection.is_closed()
             && !self.hub.is_stopping.get()
-            && self.connection.outbox.borrow().unsent_bytes() > enough
+            && (connection.is_keeping() || connection.is_congested(self.hub.outbox_bytes_max))
         {
-            self.connection.has_drained.notified().await;
+            connection.is_paused.set(true);
+            connection.has_drained.notified().await;
+        }
+        if connection.is_paused.replace(false) {
+            connection.unfinished_since_us.set(self.hub.clock.now().0);
         }
     }
 
@@ -269,6 +310,7 @@ impl ConnectionReader<'_> {
     fn take_payload(&self, payload: Bytes) -> Result<(), CloseReason> {
         let mut reader = Reader::new(payload);
         let own = self.hub.hello.role;
+        let mut questions = 0;
         while reader.remaining() > 0 {
             let message = Message::decode(&mut reader).map_err(FrameError::from)?;
             let Some(node) = self.connection.node.get() else {
@@ -277,6 +319,10 @@ impl ConnectionReader<'_> {
             };
             if !roles::may_send(node.role(), own, &message) {
                 return Err(CloseReason::NotAllowed { from: node.role(), own, message: roles::name(&message) });
+            }
+            questions += usize::from(matches!(message, Message::AskStats));
+            if questions > ASK_STATS_PER_FRAME_MAX {
+                return Err(CloseReason::TooManyQuestions);
             }
             self.hub.inbox.borrow_mut().push((node, message));
         }

@@ -19,13 +19,15 @@ use engine::{Disk, Store};
 use protocol::{Effects, Machine, Message, NodeId, Outbox, Tick};
 use tokio::time::{Instant, Sleep};
 
+use crate::alarms::{Watched, look_at_arrived};
 use crate::checkpoint::Checkpoint;
 use crate::error::NodeError;
 use crate::figures::Figures;
 use crate::hub::Hub;
 use crate::journal::{StoreJournal, lsn};
-use crate::limits::SWEEP_EVERY;
+use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
 use crate::outbox::OPEN;
+use crate::peers::Peers;
 use crate::stop::Stop;
 
 /// A timer is never nearer than this: tokio's clock has this grain, and an expired timer would make
@@ -89,7 +91,8 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         self.take_in(now);
         if self.machine.next_tick().is_some_and(|due| due <= now) {
             let mut peers = self.hub.peers.borrow_mut();
-            self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut *peers));
+            let mut outbox = Watched { peers: &mut peers, hub: &self.hub, now };
+            self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut outbox));
         }
         self.flush(now)?;
         if self.checkpoint.is_due(&self.store, now) {
@@ -105,23 +108,39 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         Ok(())
     }
 
-    /// Hands the machine all that has arrived.
+    /// Hands the machine what was kept and what has arrived, as far as the answers have room.
     fn take_in(&mut self, now: Tick) {
-        std::mem::swap(&mut *self.hub.inbox.borrow_mut(), &mut self.batch);
-        if self.batch.is_empty() {
-            return;
-        }
-        let mut peers = self.hub.peers.borrow_mut();
-        for (from, message) in self.batch.drain(..) {
-            if matches!(message, Message::AskStats) {
-                // Figures promise nothing.
-                let stats = self.figures.stats(now, self.hub.hello, &self.store);
-                peers.post(from, OPEN, &Message::Stats(stats));
-            } else {
-                let mut journal = StoreJournal(&mut self.store);
-                self.machine.handle(now, from, message, &mut Effects::new(&mut journal, &mut *peers));
+        let hub = Rc::clone(&self.hub);
+        let mut peers = hub.peers.borrow_mut();
+        let keeping = peers.take_keeping();
+        for connection in &keeping {
+            while let Some((from, message)) = peers.next_kept(connection) {
+                self.hand(now, from, message, &mut peers);
             }
         }
+        peers.keep_on(keeping);
+        let mut batch = std::mem::take(&mut self.batch);
+        std::mem::swap(&mut *hub.inbox.borrow_mut(), &mut batch);
+        for (from, message) in batch.drain(..) {
+            if let Some(message) = peers.pass_or_keep(from, message) {
+                self.hand(now, from, message, &mut peers);
+            }
+        }
+        if batch.capacity() <= KEPT_QUEUE_ENTRIES_MAX {
+            self.batch = batch;
+        }
+    }
+
+    fn hand(&mut self, now: Tick, from: NodeId, message: Message, peers: &mut Peers) {
+        if matches!(message, Message::AskStats) {
+            // Figures promise nothing.
+            let stats = self.figures.stats(now, self.hub.hello, &self.store);
+            return peers.post(from, OPEN, &Message::Stats(stats));
+        }
+        look_at_arrived(&self.hub, now, from, &message);
+        let mut journal = StoreJournal(&mut self.store);
+        let mut outbox = Watched { peers, hub: &self.hub, now };
+        self.machine.handle(now, from, message, &mut Effects::new(&mut journal, &mut outbox));
     }
 
     /// Takes what the disk has finished, starts the next group, and lets go what may leave.

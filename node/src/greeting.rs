@@ -33,6 +33,10 @@ pub(crate) fn greet(
     if hello.cluster != own.cluster {
         return Err(CloseReason::WrongCluster { found: hello.cluster, own: own.cluster });
     }
+    // The number of no node: `id` ends below it.
+    if hello.role != Role::Client && hello.node == u32::MAX {
+        return Err(CloseReason::WrongNumber { role: hello.role, node: hello.node });
+    }
     let mut peers = hub.peers.borrow_mut();
     let node = match expected {
         Expected::Participant(number) => dialled(hello, number)?,

@@ -26,6 +26,8 @@ pub(crate) struct Hub {
     pub(crate) unfinished: Cell<usize>,
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) warnings: WarningLimit,
+    /// Apart from `warnings`, so that strangers cannot use up what alarms may say.
+    pub(crate) alarms: WarningLimit,
 }
 
 impl Hub {
@@ -40,6 +42,7 @@ impl Hub {
             unfinished: Cell::new(0),
             is_stopping: Cell::new(false),
             warnings: WarningLimit::default(),
+            alarms: WarningLimit::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`run`] (`node`): how a node begins and ends; `driver`: the turn in between; `checkpoint`: in slices.
 //! - `listener`, `dialer`: where connections come from; `connection`: one of them; `greeting`: who is
 //!   there; `roles`: who may say what; `peers`: all of them; `hub`: what they share with the driver.
+//! - `alarms`: messages that an operator has to know of.
 //! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
 //! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
 //! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
@@ -15,6 +16,7 @@
 //!
 //! Not here: votes, locks, decisions (`participant`, `coordinator`), and durability (`engine`).
 
+mod alarms;
 mod checkpoint;
 mod clock;
 mod config;

@@ -23,6 +23,19 @@ pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Smallest `network.outbox`: a full frame waiting for the disk, and one on its way.
 pub const OUTBOX_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
 
+/// How many times `network.outbox` may wait for a node before its link is closed. What it asks for
+/// is answered only while less than half of `network.outbox` waits, but timers and released locks
+/// post without being asked; closing the link would have them post it all again.
+pub const NODE_OUTBOX_FACTOR: usize = 4;
+
+/// `AskStats` in one frame. A question is one byte and its answer thousands, so a full frame of
+/// them would be millions of answers; nobody needs more than one.
+pub const ASK_STATS_PER_FRAME_MAX: usize = 16;
+
+/// Entries of a queue of messages whose memory is kept when it is empty; a larger one, as a flood
+/// leaves it behind, is given back.
+pub const KEPT_QUEUE_ENTRIES_MAX: usize = 65_536;
+
 /// Buffers of an outbox that have grown beyond this are given back when they are empty.
 pub const KEPT_BUFFER_BYTES_MAX: usize = 1 << 20;
 

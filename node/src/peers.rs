@@ -2,14 +2,17 @@
 //! find the outbox that they leave through.
 //!
 //! Invariants: one connection a node; a client's number is never used again; a message to a node
-//! that is not connected is dropped and counted (machines repeat what matters when they meet).
+//! that is not connected is dropped and counted (machines repeat what matters when they meet); what a
+//! node says reaches the machine in order, and only while its outbox has room for the answer.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use protocol::{Lsn, Message, NodeId, Role};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{CloseReason, Connection};
+use crate::limits::NODE_OUTBOX_FACTOR;
 
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -17,6 +20,8 @@ pub(crate) struct Peers {
     by_node: FxHashMap<NodeId, Rc<Connection>>,
     /// Connections whose outbox has changed, or holds messages back.
     listed: Vec<Rc<Connection>>,
+    /// Connections that keep messages for a later turn.
+    keeping: Vec<Rc<Connection>>,
     next_id: u64,
     next_client: u64,
     outbox_bytes_max: usize,
@@ -63,6 +68,7 @@ impl Peers {
 
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
         self.all.remove(&id);
+        self.keeping.retain(|other| !Rc::ptr_eq(other, connection));
         if let Some(node) = connection.node.get()
             && self.by_node.get(&node).is_some_and(|current| Rc::ptr_eq(current, connection))
         {
@@ -82,6 +88,49 @@ impl Peers {
             connection.is_listed.set(stays);
             stays
         });
+    }
+
+    /// Hands a message back if the machine may have it now; else keeps it for a later turn, and with
+    /// it all that its node says after it.
+    pub(crate) fn pass_or_keep(&mut self, from: NodeId, message: Message) -> Option<Message> {
+        let Some(connection) = self.by_node.get(&from).filter(|connection| !connection.is_closed()) else {
+            return Some(message);
+        };
+        let is_keeping = connection.is_keeping();
+        if !is_keeping && !connection.is_congested(self.outbox_bytes_max) {
+            return Some(message);
+        }
+        connection.kept.borrow_mut().push_back(message);
+        if !is_keeping {
+            self.keeping.push(Rc::clone(connection));
+        }
+        None
+    }
+
+    /// The connections that keep messages; to be given back with [`Peers::keep_on`].
+    pub(crate) fn take_keeping(&mut self) -> Vec<Rc<Connection>> {
+        std::mem::take(&mut self.keeping)
+    }
+
+    /// The next kept message of a connection whose outbox has room for the answer.
+    pub(crate) fn next_kept(&self, connection: &Connection) -> Option<(NodeId, Message)> {
+        if connection.is_closed() || connection.is_congested(self.outbox_bytes_max) {
+            return None;
+        }
+        connection.node.get().zip(connection.kept.borrow_mut().pop_front())
+    }
+
+    /// Those that still keep messages stay listed; the others read on.
+    pub(crate) fn keep_on(&mut self, mut keeping: Vec<Rc<Connection>>) {
+        keeping.retain(|connection| {
+            let is_keeping = connection.is_keeping();
+            if !is_keeping {
+                *connection.kept.borrow_mut() = VecDeque::new();
+                connection.read_on();
+            }
+            is_keeping
+        });
+        self.keeping = keeping;
     }
 
     /// Whether every outbox of a living connection is empty.
@@ -124,8 +173,10 @@ impl protocol::Outbox for Peers {
         let mut outbox = connection.outbox.borrow_mut();
         outbox.post(gate, message);
         let unsent = outbox.unsent_bytes();
-        if unsent > self.outbox_bytes_max {
-            connection.close(CloseReason::OutboxFull { unsent, max: self.outbox_bytes_max });
+        let factor = if to.role() == Role::Client { 1 } else { NODE_OUTBOX_FACTOR };
+        let max = self.outbox_bytes_max.saturating_mul(factor);
+        if unsent > max {
+            connection.close(CloseReason::OutboxFull { unsent, max });
         }
         if !connection.is_listed.replace(true) {
             self.listed.push(Rc::clone(connection));

@@ -90,7 +90,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Connections that may be open at once; the next one is refused",
         |c, t| number(t, 1, 1_000_000).map(|n| c.node.connections_max = n as usize)),
     setting!("network.outbox", "network-outbox", "ASSENT_NETWORK_OUTBOX", "SIZE", Some("64MiB"), None,
-        "Bytes that may wait for one connection before it is closed; at half of it the node stops reading from there",
+        "Bytes that may wait for a client before its connection is closed, four times as many for a node; at half of it the other end is not listened to",
         |c, t| size(t, OUTBOX_BYTES_MIN as u64, 1 << 32).map(|n| c.node.outbox_bytes_max = n as usize)),
     setting!("network.hello-timeout", "network-hello-timeout", "ASSENT_NETWORK_HELLO_TIMEOUT", "DURATION", Some("5s"), None,
         "How long a connection may take to say who it is",

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
@@ -34,11 +34,13 @@ impl Stop {
         self.requested.load(Ordering::Acquire)
     }
 
-    /// Stops at SIGTERM or SIGINT.
+    /// Stops at SIGTERM or SIGINT. SIGXFSZ, which ends a process that knows nothing of it, is
+    /// caught: the write beyond the limit of file sizes fails instead, and the log says so.
     ///
     /// # Errors
     /// If the system refuses the handlers or their thread.
     pub fn on_signals(&self) -> io::Result<()> {
+        signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let stop = self.clone();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -88,9 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sigterm_asks_to_stop() {
+    fn sigterm_asks_to_stop_and_sigxfsz_ends_nothing() {
         let stop = Stop::new();
         stop.on_signals().unwrap();
+        signal_hook::low_level::raise(SIGXFSZ).unwrap();
         assert!(!stop.is_requested());
         signal_hook::low_level::raise(SIGTERM).unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);

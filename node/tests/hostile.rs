@@ -9,14 +9,15 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use protocol::frame::{self, FRAME_HEADER_BYTES};
+use protocol::limits::FRAME_BYTES_MAX;
 use protocol::message::Hello;
-use protocol::{ClusterId, Message, Role};
+use protocol::{ClusterId, Message, Role, TxnId};
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
 
 struct Cluster {
     _data: (TempDir, TempDir),
-    _participant: Running,
+    participant: Running,
     coordinator: Running,
 }
 
@@ -29,7 +30,7 @@ fn cluster() -> Cluster {
     c.connections_max = 64;
     c.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
     let coordinator = Running::coordinator(c);
-    Cluster { _data: data, _participant: participant, coordinator }
+    Cluster { _data: data, participant, coordinator }
 }
 
 /// A hello's frame with some of its header changed, and the header's checksum made right again.
@@ -150,6 +151,55 @@ fn whoever_does_not_take_its_answers_is_not_heard_until_it_does() {
     for _ in 0..whole {
         assert!(matches!(greedy.receive(), Some(Message::Stats(_))));
     }
+}
+
+#[test]
+fn answers_larger_than_the_outbox_arrive_all_in_order_on_one_connection() {
+    const QUESTIONS: u128 = 300;
+    let data = TempDir::new().unwrap();
+    let mut config = config(Role::Participant, 1, "127.0.0.1:0", data.path());
+    config.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
+    let node = Running::loud(config);
+    let hello = Hello { role: Role::Coordinator, node: 1, cluster: CLUSTER, epoch: 1 };
+    let mut coordinator = Client::connect_as(node.address, hello);
+    coordinator.send_together((0..QUESTIONS).map(|txn| Message::AskOutcome { txn: TxnId(txn) }));
+    // What is said while messages are kept comes after them.
+    coordinator.send(&Message::AskOutcome { txn: TxnId(QUESTIONS) });
+    for expected in 0..=QUESTIONS {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(matches!(coordinator.receive(), Some(Message::VoteReadOnly { txn, .. }) if txn == TxnId(expected)));
+        if expected == QUESTIONS / 2 {
+            let mut other = Client::connect(node.address);
+            other.send(&Message::AskStats);
+            assert!(matches!(other.receive(), Some(Message::Stats(_))), "others are served meanwhile");
+        }
+    }
+    assert!(!node.log().contains("connection closed"), "{}", node.log());
+}
+
+#[test]
+fn a_frame_full_of_questions_for_the_figures_is_closed() {
+    let cluster = cluster();
+    let node = &cluster.coordinator;
+    let mut good = Client::connect(node.address);
+    good.send_together(std::iter::repeat_n(Message::AskStats, node::limits::ASK_STATS_PER_FRAME_MAX));
+    for _ in 0..node::limits::ASK_STATS_PER_FRAME_MAX {
+        assert!(matches!(good.receive(), Some(Message::Stats(_))));
+    }
+    let mut greedy = Client::connect(node.address);
+    greedy.send_together(std::iter::repeat_n(Message::AskStats, FRAME_BYTES_MAX));
+    greedy.assert_closed();
+    node.wait_for_log("a frame asks for the figures more than 16 times");
+    good.ask(1);
+}
+
+#[test]
+fn the_number_of_no_node_is_refused() {
+    let cluster = cluster();
+    let node = &cluster.participant;
+    let hello = Hello { role: Role::Coordinator, node: u32::MAX, cluster: CLUSTER, epoch: 1 };
+    Client::connect_as(node.address, hello).assert_closed();
+    node.wait_for_log("coordinator 4294967295 is no number of a node");
 }
 
 #[test]

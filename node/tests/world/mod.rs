@@ -14,9 +14,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use node::{Config, NodeConfig, NodeError, Stop};
-use protocol::frame::{self, FrameReader};
+use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
-use protocol::{Attempt, ClusterId, Effects, Lsn, Machine, Message, NodeId, Record, Role, StartError, Tick, TxnId};
+use protocol::{
+    Attempt, ClusterId, Effects, Lsn, Machine, Message, NodeId, OperationResult, Record, Role, StartError, Tick, TxnId,
+};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 
@@ -126,6 +128,41 @@ impl Machine for Asker {
     }
 }
 
+/// Answers each question with a vote of a mebibyte.
+#[derive(Default)]
+pub(crate) struct Loud;
+
+impl Machine for Loud {
+    fn replay(&mut self, _at: Lsn, _record: Record) {}
+
+    fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+        if let Message::AskOutcome { txn } = message {
+            let value = OperationResult::Value(Some(vec![7; 512 << 10].into()));
+            let attempt = Attempt { epoch: 1, number: 1 };
+            let results = vec![value.clone(), value];
+            effects.send(from, &Message::VoteReadOnly { txn, attempt, results });
+        }
+    }
+
+    fn tick(&mut self, _now: Tick, _effects: &mut Effects<'_>) {}
+
+    fn next_tick(&self) -> Option<Tick> {
+        None
+    }
+
+    fn epoch(&self) -> u32 {
+        0
+    }
+
+    fn checkpoint(&mut self, _from: u64, _effects: &mut Effects<'_>) -> Option<u64> {
+        None
+    }
+}
+
 /// A node in a thread of its own, with what it writes down.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
@@ -154,6 +191,10 @@ impl Running {
 
     pub(crate) fn coordinator(config: NodeConfig) -> Running {
         Self::start(config, Asker::default)
+    }
+
+    pub(crate) fn loud(config: NodeConfig) -> Running {
+        Self::start(config, Loud::default)
     }
 
     fn start<M: Machine + 'static>(config: NodeConfig, make: fn() -> M) -> Running {
@@ -247,6 +288,14 @@ impl Client {
 
     pub(crate) fn send(&mut self, message: &Message) {
         self.stream.write_all(&frame::single(message)).unwrap();
+    }
+
+    /// Sends messages in one frame.
+    pub(crate) fn send_together(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let mut bytes = vec![0; FRAME_HEADER_BYTES];
+        messages.into_iter().for_each(|message| message.encode(&mut bytes));
+        frame::seal(&mut bytes);
+        self.stream.write_all(&bytes).unwrap();
     }
 
     /// The next message; `None` when the node has closed the connection.
