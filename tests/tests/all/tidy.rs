@@ -345,7 +345,9 @@ fn a_long_file_is_found_and_its_tests_are_not_counted() {
     let lines = |count: usize| "let a = 1;\n".repeat(count);
     assert_eq!(check_source("cli/src/main.rs", &lines(600)).len(), 0);
     assert_eq!(check_source("cli/src/main.rs", &lines(601)).len(), 1);
-    assert_eq!(check_source("cli/src/main.rs", &(lines(600) + "#[cfg(test)]\n" + &lines(600))).len(), 0);
+    let tests = |what: &str| lines(599) + "\n#[cfg(test)]\n" + what + &lines(600);
+    assert_eq!(check_source("cli/src/main.rs", &tests("mod tests {\n")).len(), 0);
+    assert_eq!(check_source("cli/src/main.rs", &tests("fn helper() {}\n")).len(), 1);
 }
 
 #[test]
