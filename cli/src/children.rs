@@ -7,9 +7,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, ChildStdin, Command, Stdio};
+use std::process::{Child as Process, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ use crate::exit::Failure;
 
 /// How long a child may take until it is ready: it replays its log first.
 const READY_WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// How often a start looks whether it is still wanted.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// How long a child may take to stop cleanly before it is killed.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -60,15 +64,16 @@ struct Child {
 }
 
 impl Cluster {
-    /// Starts all nodes and waits until they are ready.
-    pub(crate) fn start(spec: &ClusterSpec) -> Result<Self, Failure> {
+    /// Starts all nodes and waits until they are ready; gives up soon after `cancel` is set.
+    pub(crate) fn start(spec: &ClusterSpec, cancel: &AtomicBool) -> Result<Self, Failure> {
         fs::create_dir_all(&spec.root).map_err(|error| cannot("create", &spec.root, &error))?;
         let mut participants = Vec::new();
         for id in 1..=spec.participants {
+            check_wanted(cancel)?;
             participants.push(Child::spawn(spec, "participant", id, "127.0.0.1:0", &[])?);
         }
         for child in &mut participants {
-            child.wait_ready()?;
+            child.wait_ready(cancel)?;
         }
         let peers: Vec<OsString> = participants
             .iter()
@@ -76,8 +81,9 @@ impl Cluster {
             .flat_map(|(child, id): (_, u32)| ["--participant".to_owned(), format!("{id}={}", child.address)])
             .map(OsString::from)
             .collect();
+        check_wanted(cancel)?;
         let mut coordinator = Child::spawn(spec, "coordinator", 1, &spec.listen, &peers)?;
-        coordinator.wait_ready()?;
+        coordinator.wait_ready(cancel)?;
         Ok(Self { coordinator, participants })
     }
 
@@ -150,12 +156,17 @@ impl Child {
         Ok(self)
     }
 
-    fn wait_ready(&mut self) -> Result<(), Failure> {
-        let line = match self.ready_line.recv_timeout(READY_WAIT_MAX) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Disconnected) => String::new(),
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(Failure::Start(format!("{} was not ready within {READY_WAIT_MAX:?}", self.name)));
+    fn wait_ready(&mut self, cancel: &AtomicBool) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let line = loop {
+            check_wanted(cancel)?;
+            match self.ready_line.recv_timeout(CANCEL_POLL) {
+                Ok(line) => break line,
+                Err(RecvTimeoutError::Disconnected) => break String::new(),
+                Err(RecvTimeoutError::Timeout) if begun.elapsed() < READY_WAIT_MAX => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Failure::Start(format!("{} was not ready within {READY_WAIT_MAX:?}", self.name)));
+                }
             }
         };
         match serde_json::from_str::<Ready>(&line) {
@@ -182,7 +193,7 @@ impl Child {
     fn ended(&mut self) -> Option<String> {
         let status = self.process.try_wait().ok()??;
         let said = self.log.as_deref().map(last_lines).unwrap_or_default();
-        Some(format!("{} has ended by itself ({status}){said}", self.name))
+        Some(format!("{} has ended by itself ({}){said}", self.name, how(status)))
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
@@ -195,7 +206,7 @@ impl Child {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
                     let said = self.log.as_deref().map(last_lines).unwrap_or_default();
-                    return Err(Failure::Start(format!("{name} did not stop cleanly ({status}){said}")));
+                    return Err(Failure::Start(format!("{name} did not stop cleanly ({}){said}", how(status))));
                 }
                 None if begun.elapsed() < STOP_WAIT_MAX => std::thread::sleep(STOP_POLL),
                 None => {
@@ -214,6 +225,19 @@ impl Drop for Child {
     }
 }
 
+fn check_wanted(cancel: &AtomicBool) -> Result<(), Failure> {
+    if cancel.load(Ordering::Relaxed) { Err(Failure::No("interrupted".to_owned())) } else { Ok(()) }
+}
+
+/// How a process has ended.
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => status.to_string(),
+    }
+}
+
 fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
@@ -221,39 +245,6 @@ fn last_lines(log: &Path) -> String {
     if shown.is_empty() { String::new() } else { format!("; it said:\n{}", shown.join("\n")) }
 }
 
-fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+pub(crate) fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::Start(format!("{}: cannot {what} it: {error}", path.display()))
-}
-
-/// A new folder in the working directory, removed with its value.
-#[derive(Debug)]
-pub(crate) struct TemporaryFolder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl TemporaryFolder {
-    /// Creates `NAME-` and a random number.
-    pub(crate) fn create(name: &str, keep: bool) -> Result<Self, Failure> {
-        let here = std::env::current_dir()
-            .map_err(|error| Failure::Start(format!("the working directory cannot be used: {error}")))?;
-        let path = here.join(format!("{name}-{:08x}", rand::random::<u32>()));
-        fs::create_dir(&path).map_err(|error| cannot("create", &path, &error))?;
-        Ok(Self { path, keep })
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
-            eprintln!("assent: {}: cannot remove it: {error}", self.path.display());
-        }
-    }
 }

@@ -1,14 +1,19 @@
 //! `assent cluster`: a coordinator and participants as child processes, until Ctrl-C.
 
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde_json::json;
 
-use crate::children::{Cluster, ClusterSpec, TemporaryFolder};
+use crate::children::{Cluster, ClusterSpec};
 use crate::connect::{COORDINATOR_DEFAULT, runtime};
 use crate::exit::Failure;
+use crate::folder::TemporaryFolder;
 use crate::output::Output;
 
 const AFTER_HELP: &str = "\
@@ -42,7 +47,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "ASSENT_LOG_LEVEL", value_name = "LEVEL", default_value = "warn")]
     log_level: String,
     /// Print JSON.
-    #[arg(long, env = "ASSENT_JSON")]
+    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 }
 
@@ -50,20 +55,18 @@ pub(crate) struct ClusterArgs {
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut interrupt = std::pin::pin!(crate::interrupt::wait());
-        let mut running = tokio::select! {
-            started = start_running(args) => started?,
-            interrupted = &mut interrupt => return interrupted,
-        };
+        let (folder, spec) = plan(args)?;
+        let Started::Running(mut running) = start(spec, folder, interrupt.as_mut()).await? else { return Ok(()) };
         say(&running.cluster, Output { json: args.json })?;
         tokio::select! {
             ended = watch(&mut running.cluster) => return Err(Failure::Start(format!("{ended}; the cluster is stopped"))),
-            interrupted = &mut interrupt => interrupted?,
+            interrupted = interrupt => interrupted?,
         }
         running.cluster.stop()
     })
 }
 
-async fn start_running(args: &ClusterArgs) -> Result<Running, Failure> {
+fn plan(args: &ClusterArgs) -> Result<(Option<TemporaryFolder>, ClusterSpec), Failure> {
     let (folder, root) = match &args.data {
         Some(data) => (None, data.clone()),
         None => {
@@ -80,11 +83,11 @@ async fn start_running(args: &ClusterArgs) -> Result<Running, Failure> {
         log_level: args.log_level.clone(),
         logs_to_files: false,
     };
-    Ok(Running { cluster: start(spec).await?, _folder: folder })
+    Ok((folder, spec))
 }
 
-/// Until a node has ended by itself.
-async fn watch(cluster: &mut Cluster) -> String {
+/// Until a node has ended by itself; says which, and how.
+pub(crate) async fn watch(cluster: &mut Cluster) -> String {
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
         if let Some(ended) = cluster.ended() {
@@ -94,16 +97,44 @@ async fn watch(cluster: &mut Cluster) -> String {
 }
 
 /// Dropped in this order: the nodes stop before their folder is removed.
-struct Running {
-    cluster: Cluster,
-    _folder: Option<TemporaryFolder>,
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) cluster: Cluster,
+    pub(crate) folder: Option<TemporaryFolder>,
 }
 
-/// On a thread of its own, so that Ctrl-C is heard meanwhile; what it has started stops with it.
-pub(crate) async fn start(spec: ClusterSpec) -> Result<Cluster, Failure> {
-    tokio::task::spawn_blocking(move || Cluster::start(&spec))
-        .await
-        .map_err(|error| Failure::Start(format!("the cluster did not start: {error}")))?
+/// What came of a start.
+#[derive(Debug)]
+pub(crate) enum Started {
+    Running(Running),
+    /// All that was started has stopped again; the folder is still there.
+    Interrupted(Option<TemporaryFolder>),
+}
+
+/// Starts a cluster on a thread of its own, so that Ctrl-C is heard meanwhile. The thread holds the
+/// folder too: no node can still be writing there when it is removed.
+pub(crate) async fn start(
+    spec: ClusterSpec,
+    folder: Option<TemporaryFolder>,
+    interrupt: Pin<&mut impl Future<Output = Result<(), Failure>>>,
+) -> Result<Started, Failure> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let cancelled = Arc::clone(&cancel);
+    let mut starting = tokio::task::spawn_blocking(move || (Cluster::start(&spec, &cancelled), folder));
+    let lost = |error: tokio::task::JoinError| Failure::Start(format!("the cluster did not start: {error}"));
+    tokio::select! {
+        started = &mut starting => {
+            let (cluster, folder) = started.map_err(lost)?;
+            Ok(Started::Running(Running { cluster: cluster?, folder }))
+        }
+        interrupted = interrupt => {
+            cancel.store(true, Ordering::Relaxed);
+            let (cluster, folder) = starting.await.map_err(lost)?;
+            drop(cluster);
+            interrupted?;
+            Ok(Started::Interrupted(folder))
+        }
+    }
 }
 
 fn say(cluster: &Cluster, output: Output) -> Result<(), Failure> {

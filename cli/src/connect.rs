@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use client::{Client, Options};
 use protocol::ClusterId;
 use tokio::runtime::Runtime;
@@ -24,10 +25,10 @@ pub(crate) struct ConnectArgs {
     pub(crate) cluster_id: u64,
     /// How long the coordinator may try a transaction.
     #[arg(long, env = "ASSENT_TXN_DEADLINE", value_name = "DURATION", default_value = "10s", global = true,
-          value_parser = humantime::parse_duration)]
+          value_parser = parse_deadline)]
     pub(crate) deadline: Duration,
     /// Print JSON, one document a line.
-    #[arg(long, env = "ASSENT_JSON", global = true)]
+    #[arg(long, env = "ASSENT_JSON", global = true, value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 }
 
@@ -44,6 +45,18 @@ impl ConnectArgs {
 
     fn options(&self) -> Options {
         Options { cluster: ClusterId(self.cluster_id), deadline: self.deadline, ..Options::default() }
+    }
+}
+
+/// The protocol counts deadlines in milliseconds.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
+
+/// Reads a deadline that leaves a transaction some time.
+pub(crate) fn parse_deadline(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(deadline) if deadline >= DEADLINE_MIN => Ok(deadline),
+        Ok(_) => Err("a transaction needs some time; the shortest deadline is 1ms".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -41,11 +41,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// An answer of a kind that its question does not have.
+    pub(crate) fn strange_answer() -> Self {
+        Self::Start("the coordinator's answer does not fit the question; is it of another version?".to_owned())
+    }
+
     /// Its exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::No(_) | Self::NoAsPrinted => 1,
-            Self::Usage(_) | Self::Client(ClientError::Unsendable(_)) => 2,
+            Self::Usage(_) | Self::Client(ClientError::Unsendable(_) | ClientError::NotACoordinator { .. }) => 2,
             Self::Client(
                 ClientError::Unreachable { .. }
                 | ClientError::NotAccepted { .. }

@@ -1,10 +1,11 @@
 //! `assent`: the one binary. Each command is a module; libraries do the work.
 //!
 //! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share.
-//! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them.
+//! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them, in a [`folder`] of their own.
 //! - [`txn`]: one transaction. [`bank`]: accounts and transfers. [`wal`]: what a log holds.
 //! - [`bench`]: a workload, its figures and its audit.
 //! - [`interrupt`]: Ctrl-C. [`exit`]: exit codes. [`output`]: what is printed. [`connect`]: how a coordinator is found.
+//!   [`usage`]: what is wrong with a command line.
 
 mod bank;
 mod bench;
@@ -14,10 +15,12 @@ mod connect;
 mod coordinator;
 mod daemon;
 mod exit;
+mod folder;
 mod interrupt;
 mod output;
 mod participant;
 mod txn;
+mod usage;
 mod wal;
 
 use std::process::ExitCode;
@@ -74,7 +77,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage::report(&error),
+    };
     let json = command.json();
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,14 @@
-//! Standard output: for people, or one JSON document a line. A reader that goes away is an error
-//! like any other, never a panic.
+//! Standard output: for people, or one JSON document a line.
+//!
+//! Invariant: a reader that has gone away (`| true`) changes neither what a command does nor its
+//! exit code; any other failure to write is told.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::exit::Failure;
 
@@ -27,13 +31,18 @@ impl Output {
     }
 }
 
-/// Prints one line.
+/// Prints one line, if its reader is still there.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()?;
-    Ok(())
+    match write_line(&mut io::stdout().lock(), text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Prints one line, if anyone listens.
@@ -41,10 +50,38 @@ pub(crate) fn line_if_heard(text: &str) {
     let _ = line(text);
 }
 
+/// A bar on standard error; nothing if that is not a terminal.
+pub(crate) fn progress_bar(what: &'static str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_prefix(what)
+}
+
+/// Bytes as JSON, so that they can be read back: a string if they are UTF-8, else `{"hex": "..."}`.
+pub(crate) fn json_bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
+    }
+}
+
 /// Bytes as text: as they are if people can read them, else with escapes.
 pub(crate) fn show(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
         Ok(_) | Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_bytes_are_different_json() {
+        assert_eq!(json_bytes(b"tab\t"), json!("tab\t"));
+        assert_eq!(json_bytes(b"tab\\t"), json!("tab\\t"));
+        assert_eq!(json_bytes(&[0xff, 0x0a]), json!({ "hex": "ff0a" }));
+        assert_eq!(json_bytes(b"\\xff"), json!("\\xff"));
     }
 }

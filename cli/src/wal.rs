@@ -1,9 +1,10 @@
 //! `assent wal`: what a log holds, read without opening it.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 use engine::{DumpItem, OpenError, RecordKind};
 use protocol::record::Promise;
@@ -11,7 +12,7 @@ use protocol::{Attempt, Record, TxnId};
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
-use crate::output::show;
+use crate::output::{json_bytes, show};
 
 const AFTER_HELP: &str = "\
 The log is read from its last checkpoint on; nothing is locked or written. Damage ends the dump with exit code 4.
@@ -36,7 +37,7 @@ enum WalCommand {
         /// The data directory of a node.
         dir: PathBuf,
         /// Print JSON, one document a line.
-        #[arg(long, env = "ASSENT_JSON")]
+        #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
 }
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &WalArgs) -> Result<(), Failure> {
     let WalCommand::Dump { dir, json } = &args.command;
     // One lock and one buffer for all lines: a log has millions.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for item in engine::dump(dir).map_err(|error| failure(&error))? {
+    for item in engine::dump(dir).map_err(|error| cannot_open(dir, &error))? {
         let item = match item {
             Ok(item) => item,
             Err(error) => {
@@ -135,13 +136,14 @@ fn promised(kind: &str, promise: &Promise) -> Value {
     line["writes"] = promise
         .writes
         .iter()
-        .map(|write| json!({ "key": show(&write.key), "value": write.value.as_deref().map(show) }))
+        .map(|write| json!({ "key": json_bytes(&write.key), "value": write.value.as_deref().map(json_bytes) }))
         .collect();
     if !promise.reads.is_empty() {
-        line["reads"] = promise.reads.iter().map(|key| Value::from(show(key))).collect();
+        line["reads"] = promise.reads.iter().map(|key| json_bytes(key)).collect();
     }
     if !promise.ranges.is_empty() {
-        line["ranges"] = promise.ranges.iter().map(|(start, end)| json!([show(start), show(end)])).collect();
+        line["ranges"] =
+            promise.ranges.iter().map(|(start, end)| json!([json_bytes(start), json_bytes(end)])).collect();
     }
     line
 }
@@ -152,7 +154,7 @@ fn distinct(owners: &[u32]) -> Vec<u32> {
 
 /// The same for people: position, kind, and the rest as it is.
 fn people(line: &Value) -> String {
-    let text = |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), str::to_owned);
+    let text = |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), |text| show(text.as_bytes()));
     let mut people = format!("{:>12}  {:<20}", text("lsn"), text("kind"));
     for field in line.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if field != "lsn" && field != "kind" {
@@ -160,6 +162,24 @@ fn people(line: &Value) -> String {
         }
     }
     people.trim_end().to_owned()
+}
+
+/// A directory without a superblock never was a log: no fault of the disk.
+fn cannot_open(dir: &Path, error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound && !dir.exists() => {
+            Failure::Start(format!("{}: there is no such directory", dir.display()))
+        }
+        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Failure::Start(format!("{}: this is no data directory (no superblock)", dir.display()))
+        }
+        OpenError::Io { .. }
+        | OpenError::Corrupt { .. }
+        | OpenError::Locked { .. }
+        | OpenError::WrongOwner { .. }
+        | OpenError::NewerFormat { .. }
+        | OpenError::BadOptions(_) => failure(error),
+    }
 }
 
 fn failure(error: &OpenError) -> Failure {
@@ -207,7 +227,7 @@ mod tests {
         };
         let line = dumped(&Record::Prepared(promise));
         assert_eq!(line["lsn"], 4_096);
-        assert_eq!(line["writes"], json!([{ "key": "a", "value": "5" }, { "key": "\\xff", "value": null }]));
+        assert_eq!(line["writes"], json!([{ "key": "a", "value": "5" }, { "key": { "hex": "ff" }, "value": null }]));
         assert!(people(&line).starts_with("        4096  prepared "), "{}", people(&line));
     }
 

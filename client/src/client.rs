@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::message::{Hello, Stats, Submit, TxnStatus};
-use protocol::{ClusterId, Operation, Reason, Refusal, TxnId, operation};
+use protocol::{ClusterId, Operation, Reason, Refusal, Role, TxnId, operation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -102,10 +102,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Unknown`] if no answer came until after the deadline: the transaction may
-    /// have happened. With any other error it has not.
+    /// have happened. With any other error it has not; [`ClientError::NotACoordinator`] comes at once.
     pub async fn submit(&self, transaction: Transaction) -> Result<Outcome, ClientError> {
         let Transaction { id: txn, deadline, mut operations } = transaction;
         operation::check(&operations)?;
+        self.check_coordinator()?;
         let shared = &*self.shared;
         let until = Instant::now() + deadline.unwrap_or(shared.options.deadline);
         let mut backoff = Backoff::new(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX);
@@ -130,9 +131,23 @@ impl Client {
         }
     }
 
-    /// Room for a transaction: a permit for every started unit of its bytes.
+    /// That the node is one that decides transactions.
+    ///
+    /// # Errors
+    /// [`ClientError::NotACoordinator`] if it said otherwise when the client connected.
+    pub fn check_coordinator(&self) -> Result<(), ClientError> {
+        let Hello { role, node, .. } = self.server();
+        match role {
+            Role::Coordinator => Ok(()),
+            Role::Participant | Role::Client => {
+                Err(ClientError::NotACoordinator { address: self.address().to_owned(), role, node })
+            }
+        }
+    }
+
+    /// Room for a transaction: a permit for every started unit of the memory that it holds, roughly.
     async fn room_for(&self, operations: &[Operation]) -> OwnedSemaphorePermit {
-        let bytes: usize = operations.iter().map(bytes_of).sum();
+        let bytes = operation::operations_bytes(operations) + size_of_val(operations);
         let permits = (bytes / IN_FLIGHT_UNIT_BYTES + 1) as u32;
         let semaphore = &self.shared.txn_room;
         match Arc::clone(semaphore).try_acquire_many_owned(permits) {
@@ -159,8 +174,9 @@ impl Client {
     /// What became of a transaction.
     ///
     /// # Errors
-    /// If the coordinator does not answer within the default deadline.
+    /// If the node is no coordinator, or does not answer within the default deadline.
     pub async fn status(&self, txn: TxnId) -> Result<TxnStatus, ClientError> {
+        self.check_coordinator()?;
         let room = acquire(&self.shared.question_room, 1).await;
         let give_up = Instant::now() + self.shared.options.deadline;
         self.wait(self.shared.in_flight.ask_status(txn, give_up, room), txn).await
@@ -175,23 +191,6 @@ impl Client {
         let give_up = Instant::now() + self.shared.options.deadline;
         self.wait(self.shared.in_flight.ask_stats(give_up, room), TxnId(0)).await
     }
-}
-
-/// Memory that an operation holds, roughly.
-fn bytes_of(operation: &Operation) -> usize {
-    let text = match operation {
-        Operation::Put { key, value } | Operation::Append { key, value } => key.len() + value.len(),
-        Operation::Expect { key, condition } => {
-            key.len()
-                + match condition {
-                    protocol::Condition::Equals(value) => value.len(),
-                    protocol::Condition::Exists | protocol::Condition::Absent => 0,
-                }
-        }
-        Operation::Get { key } | Operation::Delete { key } | Operation::Add { key, .. } => key.len(),
-        Operation::Scan { start, end, .. } => start.len() + end.len(),
-    };
-    text + size_of::<Operation>()
 }
 
 /// The semaphores are never closed: they live in what `self` holds.

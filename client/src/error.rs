@@ -1,6 +1,6 @@
 //! What can go wrong between an application and its coordinator.
 
-use protocol::{ClusterId, Malformed, TxnId};
+use protocol::{ClusterId, Malformed, Role, TxnId};
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,16 @@ pub enum ClientError {
         expected: ClusterId,
         /// Which answered.
         found: ClusterId,
+    },
+    /// The node takes no transactions. Nothing was sent.
+    #[error("{address} is {role} {node}, not a coordinator; use the address of the coordinator")]
+    NotACoordinator {
+        /// Where.
+        address: String,
+        /// What it is.
+        role: Role,
+        /// Its number.
+        node: u32,
     },
     /// The node said something that it may not say.
     #[error("{address} does not keep to the protocol: {why}")]

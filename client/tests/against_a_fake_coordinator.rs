@@ -357,3 +357,25 @@ async fn a_connection_on_which_nothing_is_heard_is_replaced() {
     connection.say(&committed(again.txn, 2)).await;
     assert!(matches!(waiting.await.unwrap(), Ok(Outcome::Committed { .. })));
 }
+
+#[tokio::test]
+async fn a_participant_is_told_from_a_coordinator_at_once() {
+    let (node, address) = Coordinator::start().await;
+    let greet = async {
+        let mut connection = node.accept_raw().await;
+        let role = Role::Participant;
+        connection.say(&Message::Hello(Hello { role, node: 7, cluster: ClusterId(1), epoch: 1 })).await;
+        connection
+    };
+    let (client, _connection) = tokio::join!(Client::connect(address.clone(), options(60_000)), greet);
+    let client = client.unwrap();
+    let begun = Instant::now();
+    let submitted = client.submit(Transaction::new().get("k")).await.unwrap_err();
+    let asked = client.status(TxnId(1)).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(submitted, asked);
+    assert!(
+        submitted.to_string().starts_with(&format!("{address} is participant 7, not a coordinator")),
+        "{submitted}"
+    );
+}

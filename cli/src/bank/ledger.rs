@@ -182,7 +182,7 @@ impl Ledger {
             let scan = Transaction::new().scan(start.clone(), end.clone(), HISTORY_ROWS_PER_READ);
             let results = self.read(scan).await?;
             let Some(OperationResult::Rows { rows, more }) = results.first() else {
-                return Err(strange_answer());
+                return Err(Failure::strange_answer());
             };
             for (key, value) in rows {
                 lines.push(history_line(key, value)?);
@@ -200,7 +200,7 @@ impl Ledger {
         let audit = Transaction::new().totals(start, end).get(keys::ACCOUNTS).get(keys::TOTAL);
         let results = self.read(audit).await?;
         let Some(OperationResult::Totals(balances)) = results.first() else {
-            return Err(strange_answer());
+            return Err(Failure::strange_answer());
         };
         Ok(Audit {
             balances: *balances,
@@ -223,10 +223,6 @@ impl Ledger {
     }
 }
 
-fn strange_answer() -> Failure {
-    Failure::Start("the coordinator's answer does not fit the question; is it of another version?".to_owned())
-}
-
 fn number_of(results: &[OperationResult], at: usize, key: &str) -> Result<Option<i64>, Failure> {
     match results.get(at) {
         Some(OperationResult::Value(None)) => Ok(None),
@@ -240,7 +236,7 @@ fn number_of(results: &[OperationResult], at: usize, key: &str) -> Result<Option
             | OperationResult::Rows { .. }
             | OperationResult::Totals(_),
         )
-        | None => Err(strange_answer()),
+        | None => Err(Failure::strange_answer()),
     }
 }
 

@@ -13,12 +13,12 @@ use tokio::task::JoinSet;
 
 use crate::bank::ledger::{Ledger, Transfer, Transferred};
 use crate::bank::lineup::Lineup;
-use crate::bank::open::progress_bar;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress_bar};
 
 pub(crate) const AFTER_HELP: &str = "\
 Every line is one transfer: from,to,amount. A first line `from,to,amount` is taken for a heading.
+Numbers are not quoted: a quote belongs to its field, which is then no number.
 Transfers of the same account run in the order of their lines, others at the same time.
 A line that does not parse is named with its number, and nothing of it is applied; the others are.
 The exit code is 0 only if every line was applied.
@@ -97,7 +97,12 @@ async fn apply(
 
 /// The transfers of a file with their line numbers, and the lines that are none.
 fn parse(text: &[u8]) -> (Vec<(u64, Transfer)>, Vec<BadLine>) {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .quoting(false)
+        .trim(csv::Trim::All)
+        .from_reader(text);
     let mut transfers = Vec::new();
     let mut bad_lines = Vec::new();
     let mut record = csv::StringRecord::new();
@@ -227,6 +232,11 @@ mod tests {
         assert_eq!(lines(b"1,2,3\nfrom,to,amount\n"), (vec![1], vec![2]));
         assert_eq!(lines(b""), (vec![], vec![]));
         assert_eq!(lines(b"\r\n1,2,3\r\n\r\nx\r\n4,5,6"), (vec![2, 5], vec![4]));
+    }
+
+    #[test]
+    fn a_quote_spoils_only_its_line() {
+        assert_eq!(lines(b"1,2,5\n\n3,x,5\n\"1,2,5\n4,5,5\n6,7,5\n"), (vec![1, 5, 6], vec![3, 4]));
     }
 
     #[test]

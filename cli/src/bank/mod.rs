@@ -13,7 +13,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::bank::ledger::{Ledger, Transfer, Transferred};
-pub(crate) use crate::bank::open::progress_bar;
 use crate::connect::{ConnectArgs, runtime};
 use crate::exit::Failure;
 use crate::output::Output;

@@ -1,12 +1,11 @@
 //! `assent bank open`: in batches, each of them one transaction that also counts what it opened.
 //! So an interrupted opening is taken up where it stopped, and an audit is right in between.
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::bank::ledger::Ledger;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress_bar};
 
 /// Accounts in one transaction: two operations each, with room to the limit of operations.
 const ACCOUNTS_PER_BATCH: u64 = 1_000;
@@ -30,13 +29,6 @@ pub(crate) async fn run(ledger: &Ledger, accounts: u64, balance: i64, output: Ou
     let json = json!({ "opened": opened, "accounts": accounts, "balance": balance });
     let first = open_before + 1;
     output.say(&json, format_args!("opened the accounts {first} to {accounts} with {balance} each"))
-}
-
-/// A bar on standard error; nothing if that is not a terminal.
-pub(crate) fn progress_bar(what: &'static str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_prefix(what)
 }
 
 fn batches(first: u64, last: u64) -> impl Iterator<Item = std::ops::RangeInclusive<u64>> {

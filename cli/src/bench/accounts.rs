@@ -5,9 +5,9 @@ use protocol::operation::Totals;
 use protocol::{Operation, OperationResult};
 use tokio::task::JoinSet;
 
-use crate::bank::progress_bar;
 use crate::bench::workload::{ACCOUNTS_RANGE, account_of, key};
 use crate::exit::Failure;
+use crate::output::progress_bar;
 use crate::txn::refusal_sentence;
 
 /// Accounts in one transaction.
@@ -51,7 +51,7 @@ async fn remove_leftovers(client: &Client, accounts: usize) -> Result<(), Failur
     loop {
         let results = read(client, || Transaction::new().scan(start.clone(), end, LEFTOVERS_PER_READ)).await?;
         let Some(OperationResult::Rows { rows, more }) = results.into_iter().next() else {
-            return Err(strange_answer());
+            return Err(Failure::strange_answer());
         };
         let remove = rows
             .iter()
@@ -78,7 +78,7 @@ pub(crate) async fn totals(client: &Client) -> Result<Totals, Failure> {
             | OperationResult::Number(_)
             | OperationResult::Rows { .. },
         )
-        | None => Err(strange_answer()),
+        | None => Err(Failure::strange_answer()),
     }
 }
 
@@ -99,8 +99,4 @@ async fn commit(client: &Client, transaction: Transaction) -> Result<Option<Vec<
             Err(Failure::No(format!("the bench's accounts cannot be prepared or counted: {sentence}")))
         }
     }
-}
-
-fn strange_answer() -> Failure {
-    Failure::Start("the coordinator's answer does not fit the question; is it of another version?".to_owned())
 }

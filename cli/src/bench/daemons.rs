@@ -55,6 +55,7 @@ pub(crate) struct SyncFigures {
 impl Daemons {
     /// Asks the coordinator for its participants, and connects to each.
     pub(crate) async fn find(coordinator: Client, options: &Options) -> Result<Self, Failure> {
+        coordinator.check_coordinator()?;
         let peers = coordinator.stats().await?.peers;
         let mut clients = vec![coordinator];
         let mut participants = Vec::new();
@@ -67,7 +68,7 @@ impl Daemons {
         }
         if participants.is_empty() {
             return Err(Failure::Usage(format!(
-                "{} names no participants: it is no coordinator",
+                "{} is a coordinator without participants; nothing can be measured there",
                 clients[0].address()
             )));
         }

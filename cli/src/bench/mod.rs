@@ -16,6 +16,7 @@ mod workload;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::pin::Pin;
 
 use client::{Client, Options};
 use protocol::ClusterId;
@@ -26,16 +27,11 @@ pub(crate) use crate::bench::settings::BenchArgs;
 use crate::bench::settings::Settings;
 use crate::bench::table::Table;
 use crate::bench::workload::Workload;
-use crate::children::{Cluster, ClusterSpec, TemporaryFolder};
+use crate::children::ClusterSpec;
+use crate::cluster::{Running, Started, start, watch};
 use crate::connect::runtime;
 use crate::exit::Failure;
-
-/// The nodes that a bench has started for itself. Dropped in this order: the nodes stop before
-/// their folder is removed.
-struct OwnCluster {
-    cluster: Cluster,
-    folder: TemporaryFolder,
-}
+use crate::folder::{Closed, TemporaryFolder};
 
 /// Files that the figures go to; opened first, so that nothing is measured in vain.
 struct Files {
@@ -46,20 +42,21 @@ struct Files {
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let settings = args.settings();
-    if settings.duration.is_zero() {
-        return Err(Failure::Usage("a bench of no duration measures nothing; see --duration".to_owned()));
-    }
+    settings.check().map_err(Failure::Usage)?;
     let mut files = Files { json: create(args.json.as_deref())?, report: create(args.report.as_deref())? };
     let result = runtime()?.block_on(async {
-        tokio::select! {
-            result = measure(args, &settings, &mut files) => result,
-            interrupted = crate::interrupt::wait() => {
-                interrupted?;
-                Err(Failure::No("interrupted; the bench's cluster is stopped and removed".to_owned()))
-            }
+        let interrupt = std::pin::pin!(crate::interrupt::wait());
+        match &args.coordinator {
+            Some(address) => tokio::select! {
+                result = measure_at(address.clone(), args, &settings, &mut files) => result,
+                interrupted = interrupt => Err(interrupted.err().unwrap_or_else(|| Failure::No("interrupted".to_owned()))),
+            },
+            None => measure_own(args, &settings, &mut files, interrupt).await,
         }
     })?;
-    if result.is_good() { Ok(()) } else { Err(Failure::NoAsPrinted) }
+    let good = result.is_good();
+    crate::output::line(&Table(&result).to_string())?;
+    if good { Ok(()) } else { Err(Failure::NoAsPrinted) }
 }
 
 fn create(path: Option<&Path>) -> Result<Option<File>, Failure> {
@@ -69,30 +66,13 @@ fn create(path: Option<&Path>) -> Result<Option<File>, Failure> {
     .transpose()
 }
 
-async fn measure(args: &BenchArgs, settings: &Settings, files: &mut Files) -> Result<BenchResult, Failure> {
-    let mut own = match &args.coordinator {
-        Some(_) => None,
-        None => Some(start_own(args, settings).await?),
-    };
-    let address = match (&args.coordinator, &own) {
-        (Some(address), _) => address.clone(),
-        (None, Some(own)) => own.cluster.coordinator_address().to_owned(),
-        (None, None) => unreachable!("without an address, a cluster was started"),
-    };
-    let measured = measure_at(address, args, settings, files).await;
-    let Some(own) = &mut own else { return measured };
-    if let Some(ended) = own.cluster.ended() {
-        return Err(Failure::Start(ended));
-    }
-    let result = measured?;
-    own.cluster.stop()?;
-    if args.keep {
-        eprintln!("kept: {}", own.folder.path().display());
-    }
-    Ok(result)
-}
-
-async fn start_own(args: &BenchArgs, settings: &Settings) -> Result<OwnCluster, Failure> {
+/// Measures a cluster that is started for it, and ends at once when one of its nodes does.
+async fn measure_own(
+    args: &BenchArgs,
+    settings: &Settings,
+    files: &mut Files,
+    mut interrupt: Pin<&mut impl Future<Output = Result<(), Failure>>>,
+) -> Result<BenchResult, Failure> {
     let folder = TemporaryFolder::create("assent-bench", args.keep)?;
     let spec = ClusterSpec {
         root: folder.path().to_owned(),
@@ -102,7 +82,42 @@ async fn start_own(args: &BenchArgs, settings: &Settings) -> Result<OwnCluster, 
         log_level: "warn".to_owned(),
         logs_to_files: true,
     };
-    Ok(OwnCluster { cluster: crate::cluster::start(spec).await?, folder })
+    let Running { mut cluster, folder } = match start(spec, Some(folder), interrupt.as_mut()).await? {
+        Started::Running(running) => running,
+        Started::Interrupted(folder) => return Err(interrupted(folder)),
+    };
+    let address = cluster.coordinator_address().to_owned();
+    let measured = tokio::select! {
+        measured = measure_at(address, args, settings, files) => measured,
+        ended = watch(&mut cluster) => Err(Failure::Start(ended)),
+        heard = interrupt => {
+            heard?;
+            cluster.stop()?;
+            return Err(interrupted(folder));
+        }
+    };
+    // What failed on a node's end is told as that end.
+    if let Some(ended) = cluster.ended() {
+        return Err(Failure::Start(ended));
+    }
+    let result = measured?;
+    cluster.stop()?;
+    if let Some(Closed::Kept(path)) = folder.map(TemporaryFolder::close).transpose()? {
+        eprintln!("kept: {}", path.display());
+    }
+    Ok(result)
+}
+
+/// What Ctrl-C has left, of a cluster that has stopped.
+fn interrupted(folder: Option<TemporaryFolder>) -> Failure {
+    match folder.map(TemporaryFolder::close).transpose() {
+        Ok(Some(Closed::Removed)) => Failure::No("interrupted; the bench's cluster is stopped and removed".to_owned()),
+        Ok(Some(Closed::Kept(path))) => {
+            Failure::No(format!("interrupted; the bench's cluster is stopped; kept: {}", path.display()))
+        }
+        Ok(None) => Failure::No("interrupted; the bench's cluster is stopped".to_owned()),
+        Err(failure) => Failure::No(format!("interrupted; the bench's cluster is stopped, but {failure}")),
+    }
 }
 
 async fn measure_at(
@@ -124,7 +139,6 @@ async fn measure_at(
     let conserved = audit(&client, settings).await?;
     let work = after.since(&before)?;
     let result = BenchResult::new(settings, daemons.participants().len(), &ran, &work, conserved);
-    crate::output::line(&Table(&result).to_string())?;
     write(&mut files.json, args.json.as_deref(), || {
         serde_json::to_string(&result).map(|text| text + "\n").map_err(|error| error.to_string())
     })?;

@@ -16,9 +16,11 @@ use crate::bench::settings::Settings;
 use crate::bench::workload::{Kind, Plan, Workload};
 use crate::exit::Failure;
 
-/// How often an unknown outcome is asked for before it stays unknown. Each asking takes up to the
-/// transactions' deadline.
-const RESOLVE_TRIES_MAX: usize = 10;
+/// How long all unknown outcomes together are asked for; what is unknown then stays unknown.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Pause before an outcome is asked for again.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client that cannot reach the coordinator pauses before its next transaction.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
@@ -79,7 +81,7 @@ pub(crate) async fn run(client: Client, workload: Workload, settings: &Settings,
 }
 
 fn progress_bar(duration: Duration) -> ProgressBar {
-    let bar = crate::bank::progress_bar("running (ms)", duration.as_millis() as u64);
+    let bar = crate::output::progress_bar("running (ms)", duration.as_millis() as u64);
     bar.set_message("");
     bar
 }
@@ -126,33 +128,44 @@ impl Run {
 
     /// Finds out what became of those without an answer: submitted again, each is the same
     /// transaction and gets the outcome that it had, or its first one.
-    async fn finish(&self) -> Result<Ran, Failure> {
+    async fn finish(self: &Arc<Self>) -> Result<Ran, Failure> {
         let unknown = std::mem::take(&mut self.progress().unknown);
-        let (mut resolved, mut unresolved) = (0, 0);
+        let unknown_count = unknown.len() as u64;
+        let mut asking = JoinSet::new();
         for (plan, id, start) in unknown {
-            if self.resolve(plan, id, start).await {
-                resolved += 1;
-            } else {
-                unresolved += 1;
-            }
+            let run = Arc::clone(self);
+            asking.spawn(async move { run.resolve(plan, id, start).await });
         }
+        let mut resolved = 0;
+        let all_asked = async {
+            while let Some(ended) = asking.join_next().await {
+                ended.map_err(|error| Failure::Start(format!("an unknown outcome could not be asked for: {error}")))?;
+                resolved += 1;
+            }
+            Ok::<(), Failure>(())
+        };
+        // At the end of the time, what is left is unknown, and counted as that.
+        if let Ok(asked) = tokio::time::timeout(RESOLVE_TIME_MAX, all_asked).await {
+            asked?;
+        }
+        asking.shutdown().await;
         let (scheduled, never_begun) = self.schedule.scheduled();
         let mut progress = self.progress();
         progress.figures.failed("scheduled but not begun in time", never_begun);
         let empty = Figures::new(Duration::ZERO).map_err(|error| Failure::Start(format!("no histogram: {error:?}")))?;
         let figures = std::mem::replace(&mut progress.figures, empty);
-        Ok(Ran { figures, scheduled, resolved, unknown: unresolved })
+        Ok(Ran { figures, scheduled, resolved, unknown: unknown_count - resolved })
     }
 
-    async fn resolve(&self, plan: Plan, id: TxnId, start: Instant) -> bool {
-        for _ in 0..RESOLVE_TRIES_MAX {
+    /// Until it is known.
+    async fn resolve(&self, plan: Plan, id: TxnId, start: Instant) {
+        loop {
             if let Ok(outcome) = self.client.submit(self.workload.transaction_again(plan, id)).await {
                 self.count(plan, id, start, Ok(outcome));
-                return true;
+                return;
             }
-            tokio::time::sleep(UNREACHABLE_PAUSE).await;
+            tokio::time::sleep(RESOLVE_PAUSE).await;
         }
-        false
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::bench::distribution::Distribution;
+use crate::connect::parse_deadline;
 
 pub(crate) const AFTER_HELP: &str = "\
 A client is one outstanding transaction. Without --rate, each client begins the next one when the last has ended.
@@ -69,14 +70,14 @@ pub(crate) struct BenchArgs {
     /// Share of the transactions that read two balances. [default: 0.0]
     #[arg(long, value_name = "F", value_parser = share)]
     read_only: Option<f64>,
-    /// Share of the transfers that one participant refuses. [default: 0.0]
+    /// Share of the transactions that one participant refuses. [default: 0.0]
     #[arg(long, value_name = "F", value_parser = share)]
     abort: Option<f64>,
     /// Open loop: transactions begun per second.
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
     /// How long the coordinator may try one transaction.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_deadline)]
     pub(crate) deadline: Duration,
     /// Seed of the picks.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -167,6 +168,24 @@ impl Preset {
     }
 }
 
+impl Settings {
+    /// What would measure nothing, or cannot be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        /// Decimal shares that make up 1 may sum up to a little more.
+        const ROUNDING: f64 = 1e-9;
+        if self.duration.is_zero() {
+            return Err("a bench of no duration measures nothing; see --duration".to_owned());
+        }
+        if self.read_only + self.abort > 1.0 + ROUNDING {
+            return Err(format!(
+                "--read-only {} and --abort {} are more than all transactions together; their sum is at most 1",
+                self.read_only, self.abort
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl BenchArgs {
     /// The preset, with what the flags override.
     pub(crate) fn settings(&self) -> Settings {
@@ -216,6 +235,13 @@ mod tests {
     fn one_participant_crosses_nothing_unless_asked_to() {
         assert_eq!(parse(&["--participants", "1"]).unwrap().cross, 0.0);
         assert_eq!(parse(&["--participants", "1", "--cross", "1"]).unwrap().cross, 1.0);
+    }
+
+    #[test]
+    fn shares_that_exclude_each_other_have_room_beside_each_other() {
+        assert!(parse(&["--read-only", "0.7", "--abort", "0.3"]).unwrap().check().is_ok());
+        let error = parse(&["--preset", "stress", "--abort", "0.9"]).unwrap().check().unwrap_err();
+        assert!(error.contains("--read-only 0.2 and --abort 0.9"), "{error}");
     }
 
     #[test]

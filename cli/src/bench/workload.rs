@@ -115,9 +115,10 @@ impl Workload {
         let from = self.sampler.pick(rng);
         let cross = rng.random_bool(self.cross);
         let to = self.partner(from, cross, rng);
-        let kind = if rng.random_bool(self.read_only) {
+        let draw: f64 = rng.random();
+        let kind = if draw < self.read_only {
             Kind::Read
-        } else if rng.random_bool(self.abort) {
+        } else if draw < self.read_only + self.abort {
             Kind::Refused
         } else {
             Kind::Transfer
@@ -200,7 +201,7 @@ mod tests {
             let near = |found: f64, asked: f64| assert!((found - asked).abs() < 0.03, "{found} for {asked}");
             near(share(&plans, |plan| workload.owner[plan.from] != workload.owner[plan.to]), 0.7);
             near(share(&plans, |plan| plan.kind == Kind::Read), 0.2);
-            near(share(&plans, |plan| plan.kind == Kind::Refused), 0.4);
+            near(share(&plans, |plan| plan.kind == Kind::Refused), 0.5);
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::connect::{ConnectArgs, runtime};
 use crate::exit::Failure;
-use crate::output::show;
+use crate::output::{json_bytes, show};
 
 const AFTER_HELP: &str = "\
 Operations, in the order in which they run:
@@ -118,11 +118,11 @@ fn outcome_json(id: TxnId, outcome: &Outcome) -> Value {
 fn result_json(result: &OperationResult) -> Value {
     match result {
         OperationResult::Done => json!({ "done": true }),
-        OperationResult::Value(value) => json!({ "value": value.as_deref().map(show) }),
+        OperationResult::Value(value) => json!({ "value": value.as_deref().map(json_bytes) }),
         OperationResult::Number(number) => json!({ "number": number }),
         OperationResult::Rows { rows, more } => {
             let rows: Vec<_> =
-                rows.iter().map(|(key, value)| json!({ "key": show(key), "value": show(value) })).collect();
+                rows.iter().map(|(key, value)| json!({ "key": json_bytes(key), "value": json_bytes(value) })).collect();
             json!({ "rows": rows, "more": more })
         }
         OperationResult::Totals(totals) => {
