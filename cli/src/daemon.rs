@@ -126,7 +126,17 @@ pub(crate) fn failure(error: &NodeError) -> Failure {
         | NodeError::DiskSlow { .. }
         | NodeError::System { .. } => error.is_disk_failure(),
     };
-    if damaged { Failure::Disk(error.to_string()) } else { Failure::Start(error.to_string()) }
+    let said = match error {
+        NodeError::Open { data, source } => crate::data_dir::sentence(data, source),
+        NodeError::Replay { .. }
+        | NodeError::Ring { .. }
+        | NodeError::Listen { .. }
+        | NodeError::Start { .. }
+        | NodeError::Disk(_)
+        | NodeError::DiskSlow { .. }
+        | NodeError::System { .. } => error.to_string(),
+    };
+    if damaged { Failure::Disk(said) } else { Failure::Start(said) }
 }
 
 /// Lets `clap`'s derive take the flags of a role.

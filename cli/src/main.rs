@@ -1,6 +1,7 @@
 //! `assent`: the one binary. Each command is a module; libraries do the work.
 //!
-//! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share.
+//! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share,
+//!   [`data_dir`] says what is wrong with their directories.
 //! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them, in a [`folder`] of their own.
 //! - [`txn`]: one transaction. [`bank`]: accounts and transfers. [`wal`]: what a log holds.
 //! - [`bench`]: a workload, its figures and its audit.
@@ -14,6 +15,7 @@ mod cluster;
 mod connect;
 mod coordinator;
 mod daemon;
+mod data_dir;
 mod exit;
 mod folder;
 mod interrupt;

@@ -1,7 +1,7 @@
 //! `assent wal`: what a log holds, read without opening it.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
@@ -11,6 +11,7 @@ use protocol::record::Promise;
 use protocol::{Attempt, Record, TxnId};
 use serde_json::{Value, json};
 
+use crate::data_dir;
 use crate::exit::Failure;
 use crate::output::{json_bytes, show};
 
@@ -54,12 +55,12 @@ pub(crate) fn run(args: &WalArgs) -> Result<(), Failure> {
     let WalCommand::Dump { dir, json } = &args.command;
     // One lock and one buffer for all lines: a log has millions.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for item in engine::dump(dir).map_err(|error| cannot_open(dir, &error))? {
+    for item in engine::dump(dir).map_err(|error| failure(dir, &error))? {
         let item = match item {
             Ok(item) => item,
             Err(error) => {
                 out.flush()?;
-                return Err(failure(&error));
+                return Err(failure(dir, &error));
             }
         };
         let Some(line) = line_of(item, dir)? else { continue };
@@ -164,33 +165,17 @@ fn people(line: &Value) -> String {
     people.trim_end().to_owned()
 }
 
-/// A directory without a superblock never was a log: no fault of the disk.
-fn cannot_open(dir: &Path, error: &OpenError) -> Failure {
-    match error {
-        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound && !dir.exists() => {
-            Failure::Start(format!("{}: there is no such directory", dir.display()))
-        }
-        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            Failure::Start(format!("{}: this is no data directory (no superblock)", dir.display()))
-        }
+fn failure(dir: &Path, error: &OpenError) -> Failure {
+    let said = match error {
+        OpenError::Io { .. } if !dir.exists() => format!("{}: there is no such directory", dir.display()),
         OpenError::Io { .. }
         | OpenError::Corrupt { .. }
         | OpenError::Locked { .. }
         | OpenError::WrongOwner { .. }
         | OpenError::NewerFormat { .. }
-        | OpenError::BadOptions(_) => failure(error),
-    }
-}
-
-fn failure(error: &OpenError) -> Failure {
-    match error {
-        OpenError::Corrupt { .. } => Failure::Disk(error.to_string()),
-        OpenError::Locked { .. }
-        | OpenError::WrongOwner { .. }
-        | OpenError::NewerFormat { .. }
-        | OpenError::BadOptions(_)
-        | OpenError::Io { .. } => Failure::Start(error.to_string()),
-    }
+        | OpenError::BadOptions(_) => data_dir::sentence(dir, error),
+    };
+    if matches!(error, OpenError::Corrupt { .. }) { Failure::Disk(said) } else { Failure::Start(said) }
 }
 
 #[cfg(test)]
