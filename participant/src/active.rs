@@ -40,11 +40,11 @@ impl Active {
         }
     }
 
-    /// Bytes of keys and values that it holds.
+    /// Bytes of its operations, or of its promise, when encoded.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Waiting { digest, .. } => operation::bytes_of_digest(*digest),
-            Self::Prepared(prepared) => prepared.promise.held_bytes(),
+            Self::Prepared(prepared) => prepared.promise.encoded_bytes(),
         }
     }
 

@@ -188,7 +188,7 @@ impl Run<'_> {
         if !end.is_empty() && end <= start {
             return Ok(());
         }
-        let mut left = VISITED_KEYS_MAX - self.visited_keys;
+        let mut left = VISITED_KEYS_MAX + 1 - self.visited_keys;
         let mut meet = |key: &Bytes, value: &Bytes| {
             left -= 1;
             if left == 0 { ControlFlow::Break(()) } else { visit(key, value) }
@@ -210,7 +210,7 @@ impl Run<'_> {
                 broken = meet(own_key, own_value).is_break();
             }
         }
-        self.visited_keys = VISITED_KEYS_MAX - left;
+        self.visited_keys = VISITED_KEYS_MAX + 1 - left;
         if left == 0 { Err(Reason::TooLarge) } else { Ok(()) }
     }
 }

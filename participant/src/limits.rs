@@ -1,6 +1,6 @@
 //! Every maximum of a participant, with its reason.
 
-/// Bytes of all promises and of all prepares that wait for locks; beyond it the answer is BUSY. All
+/// Bytes of all promises and of all prepares that wait for locks, encoded; beyond it the answer is BUSY. All
 /// promises are logged again when a checkpoint begins, at once, so they have to fit in what the
 /// log takes without a write between.
 pub(crate) const HELD_BYTES_MAX: usize = 24 << 20;

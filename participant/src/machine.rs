@@ -20,7 +20,7 @@ pub struct Participant {
     pub(crate) config: Config,
     pub(crate) table: Table,
     pub(crate) txns: HashMap<TxnId, Active, FxBuildHasher>,
-    /// Bytes of keys and values of all of them.
+    /// Bytes of all of them, as they are when encoded.
     pub(crate) held_bytes: usize,
     pub(crate) locks: LockTable,
     pub(crate) committed: Retention<CommittedOutcome>,

@@ -2,12 +2,9 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
-use protocol::{
-    Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, Write, operation,
-};
+use protocol::{Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, operation};
 
 use crate::active::{Active, Prepared};
 use crate::execute::{self, Execution, execute, locks_of};
@@ -32,8 +29,8 @@ enum Standing {
 impl Participant {
     pub(crate) fn on_prepare(&mut self, now: Tick, coordinator: u32, prepare: Prepare, effects: &mut Effects<'_>) {
         if let Err(reason) = self.check_addressed(coordinator, &prepare) {
-            // Reveals nothing of the data.
-            return effects.send_now(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
+            // Reveals nothing of the data; and whoever sent it may name another's transaction, so it is not remembered.
+            return effects.send_now(NodeId::coordinator(coordinator), &self.refusal_of(&prepare, reason.into()));
         }
         self.raise_fence(coordinator, prepare.attempt.epoch, effects);
         if self.is_refused_already(&prepare, effects) {
@@ -136,11 +133,10 @@ impl Participant {
 
     /// The same again when it is known what has to be logged: it may have waited, and `append` writes
     /// more than it was asked with.
-    fn no_room_to_log(&self, writes: &[Write], mode: PrepareMode, effects: &Effects<'_>) -> Option<Reason> {
-        let bytes = writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len)).sum();
+    fn no_room_to_log(&self, promise: &Promise, mode: PrepareMode, effects: &Effects<'_>) -> Option<Reason> {
         if effects.room() == Room::Scarce {
             Some(Reason::NoSpace)
-        } else if mode != PrepareMode::OnePhase && self.is_full(bytes) {
+        } else if mode != PrepareMode::OnePhase && self.is_full(promise.encoded_bytes()) {
             Some(Reason::Busy)
         } else {
             None
@@ -153,7 +149,7 @@ impl Participant {
     }
 
     /// Runs a transaction that holds its locks.
-    pub(crate) fn run(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
+    pub(crate) fn run(&mut self, now: Tick, mut prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
         let coordinator = NodeId::coordinator(prepare.coordinator);
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         let Execution { results, writes } = match execute(&self.table, &prepare.operations) {
@@ -167,11 +163,6 @@ impl Participant {
             effects.send(coordinator, &Message::VoteReadOnly { txn, attempt, results });
             return self.release(txn);
         }
-        if let Some(reason) = self.no_room_to_log(&writes, prepare.mode, effects) {
-            // Reveals nothing of the data.
-            effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
-            return self.release(txn);
-        }
         let (reads, ranges) = self.locks.reads_of(txn);
         let promise = Promise {
             txn,
@@ -182,8 +173,13 @@ impl Participant {
             writes,
             reads,
             ranges,
-            participants: prepare.participants,
+            participants: std::mem::take(&mut prepare.participants),
         };
+        if let Some(reason) = self.no_room_to_log(&promise, prepare.mode, effects) {
+            // Reveals nothing of the data.
+            effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
+            return self.release(txn);
+        }
         match prepare.mode {
             PrepareMode::OnePhase => {
                 let record = Record::CommittedOnePhase(promise);
@@ -235,12 +231,18 @@ impl Participant {
     }
 
     pub(crate) fn vote_no(&mut self, prepare: &Prepare, refused: execute::Refused) -> Message {
-        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let vote = self.refusal_of(prepare, refused);
+        if prepare.mode == PrepareMode::OnePhase
+            && let Message::VoteNo { txn, attempt, refusal } = &vote
+        {
+            self.refused.remember(prepare.coordinator, *txn, *attempt, *refusal);
+        }
+        vote
+    }
+
+    fn refusal_of(&self, prepare: &Prepare, refused: execute::Refused) -> Message {
         let refusal =
             Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
-        if prepare.mode == PrepareMode::OnePhase {
-            self.refused.remember(prepare.coordinator, txn, attempt, refusal);
-        }
-        Message::VoteNo { txn, attempt, refusal }
+        Message::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal }
     }
 }

@@ -160,12 +160,14 @@ impl Promise {
         })
     }
 
-    /// Bytes of all keys and values in it.
+    /// Bytes of its record.
     #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        let writes = self.writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len));
-        let ranges = self.ranges.iter().map(|(start, end)| start.len() + end.len());
-        writes.chain(self.reads.iter().map(Bytes::len)).chain(ranges).sum()
+    pub fn encoded_bytes(&self) -> usize {
+        let writes = self.writes.iter().map(|write| 6 + write.key.len() + write.value.as_ref().map_or(0, Bytes::len));
+        let reads = self.reads.iter().map(|key| 2 + key.len());
+        let ranges = self.ranges.iter().map(|(start, end)| 4 + start.len() + end.len());
+        let counts = 3 * 2;
+        WRITES_AT + counts + writes.chain(reads).chain(ranges).sum::<usize>() + 4 * self.participants.len()
     }
 
     fn put(&self, kind: u8, out: &mut Vec<u8>) {
@@ -195,6 +197,7 @@ impl Promise {
             put_key(out, end);
         }
         put_participants(out, &self.participants);
+        debug_assert_eq!(out.len() - start, self.encoded_bytes());
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use coordinator::Coordinator;
 use participant::Participant;
-use protocol::limits::{RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use protocol::limits::{OPERATIONS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Hello, Prepare, PrepareMode, Submit};
 use protocol::{
     Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Reason, Record, Role,
@@ -56,11 +56,23 @@ fn large_put(number: u128) -> Operation {
     Operation::Put { key: Bytes::from(format!("k{number}")), value: Bytes::from(vec![b'x'; VALUE_BYTES_MAX]) }
 }
 
+/// As many operations with as little in them as there can be, on keys of its own.
+fn tiny_deletes(number: u128) -> Vec<Operation> {
+    let prefix = &number.to_le_bytes()[..2];
+    let key = |of_it: usize| Bytes::from([prefix, &(of_it as u16).to_le_bytes()].concat());
+    (0..OPERATIONS_MAX).map(|of_it| Operation::Delete { key: key(of_it) }).collect()
+}
+
 #[test]
 fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
+    assert_bounded(300, |number| vec![large_put(number)]);
+    assert_bounded(3_000, tiny_deletes);
+}
+
+fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
     let mut participant = Participant::new(participant::Config::new(1, CLUSTER), engine::Table::new());
     let mut kept = Kept::default();
-    for number in 0..300 {
+    for number in 0..prepares {
         let prepare = Prepare {
             txn: TxnId(number),
             attempt: Attempt { epoch: 1, number: 1 },
@@ -70,7 +82,7 @@ fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
             participants: vec![1, 2],
             mode: PrepareMode::TwoPhase,
             lock_wait_ms: 100,
-            operations: vec![large_put(number)],
+            operations: operations(number),
         };
         let message = Message::Prepare(prepare);
         kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
@@ -78,8 +90,8 @@ fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
     let promised = kept.posted.iter().filter(|message| matches!(message, Message::VoteYes { .. })).count();
     let busy =
         |message: &&Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Busy);
-    assert_eq!(promised + kept.posted.iter().filter(busy).count(), 300);
-    assert!((10..100).contains(&promised), "{promised} promises");
+    assert_eq!(promised + kept.posted.iter().filter(busy).count(), prepares as usize);
+    assert!(promised > 10 && promised < prepares as usize, "{promised} promises");
 
     kept.logged_bytes = 0;
     kept.effects(|effects| participant.checkpoint(0, effects));
