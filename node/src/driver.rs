@@ -7,7 +7,7 @@
 //! - the clock is read once a turn;
 //! - when the log fails, nothing leaves any more.
 //!
-//! Not here: how a node begins (`node`) and ends (`stopping`).
+//! Not here: how a node begins and ends (`node`).
 
 use std::future::poll_fn;
 use std::pin::Pin;
