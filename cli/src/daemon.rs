@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use engine::OpenError;
 use node::{Config, NodeError, Origin, Stop, settings};
 use protocol::Role;
 use serde::{Deserialize, Serialize};
@@ -117,9 +116,9 @@ pub(crate) fn say_ready(role: Role, id: u32, address: SocketAddr) {
 /// How a daemon's end is told to whoever started it.
 pub(crate) fn failure(error: &NodeError) -> Failure {
     let damaged = match error {
-        NodeError::Open { source: OpenError::Corrupt { .. }, .. } | NodeError::Replay { .. } => true,
-        NodeError::Open { .. }
-        | NodeError::Ring { .. }
+        NodeError::Open { source, .. } => source.is_disk_failure(),
+        NodeError::Replay { .. } => true,
+        NodeError::Ring { .. }
         | NodeError::Listen { .. }
         | NodeError::Start { .. }
         | NodeError::Disk(_)

@@ -12,7 +12,8 @@ Exit codes:
   1  the answer is no: refused, aborted, not found, an audit that does not add up, a line not applied
   2  a wrong flag, argument or setting
   3  a node cannot be reached or started, or did not answer in time
-  4  the disk failed: the log of a node is damaged or could not be written";
+  4  the disk failed: the log of a node is damaged or could not be written
+`assent wal verify` has its own: 0 sound, 1 torn tail, 2 damage, 3 not checked";
 
 /// Why a command did not do what it was asked to do.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub(crate) enum Failure {
     /// The answer is no, and was printed.
     #[error("")]
     NoAsPrinted,
+    /// What was found was printed; only its exit code is left to give.
+    #[error("")]
+    AsPrinted(u8),
     /// A wrong flag, argument or setting.
     #[error("{0}")]
     Usage(String),
@@ -50,6 +54,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::No(_) | Self::NoAsPrinted => 1,
+            Self::AsPrinted(code) => *code,
             Self::Usage(_) | Self::Client(ClientError::Unsendable(_) | ClientError::NotACoordinator { .. }) => 2,
             Self::Client(
                 ClientError::Unreachable { .. }

@@ -3,7 +3,8 @@
 //! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share,
 //!   [`data_dir`] says what is wrong with their directories.
 //! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them, in a [`folder`] of their own.
-//! - [`txn`]: one transaction. [`bank`]: accounts and transfers. [`wal`]: what a log holds.
+//! - [`stats`]: what nodes say of themselves. [`txn`]: one transaction. [`bank`]: accounts and transfers.
+//! - [`wal`]: offline tools over a log.
 //! - [`bench`]: a workload, its figures and its audit.
 //! - [`interrupt`]: Ctrl-C. [`exit`]: exit codes. [`output`]: what is printed. [`connect`]: how a coordinator is found.
 //!   [`usage`]: what is wrong with a command line.
@@ -21,6 +22,7 @@ mod folder;
 mod interrupt;
 mod output;
 mod participant;
+mod stats;
 mod txn;
 mod usage;
 mod wal;
@@ -48,6 +50,7 @@ enum Command {
     #[command(after_help = coordinator::AFTER_HELP)]
     Coordinator(coordinator::CoordinatorArgs),
     Cluster(cluster::ClusterArgs),
+    Stats(stats::StatsArgs),
     Txn(txn::TxnArgs),
     Bank(bank::BankArgs),
     Bench(bench::BenchArgs),
@@ -59,6 +62,7 @@ impl Command {
         match self {
             Self::Participant(_) | Self::Coordinator(_) | Self::Bench(_) => false,
             Self::Cluster(args) => args.json,
+            Self::Stats(args) => args.json,
             Self::Txn(args) => args.connect.json,
             Self::Bank(args) => args.connect.json,
             Self::Wal(args) => args.json(),
@@ -70,6 +74,7 @@ impl Command {
             Self::Participant(args) => participant::run(&args),
             Self::Coordinator(args) => coordinator::run(&args),
             Self::Cluster(args) => cluster::run(&args),
+            Self::Stats(args) => stats::run(&args),
             Self::Txn(args) => txn::run(args),
             Self::Bank(args) => bank::run(args),
             Self::Bench(args) => bench::run(&args),

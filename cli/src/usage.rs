@@ -15,7 +15,12 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         error.exit();
     }
     let command = command_of(Cli::command(), std::env::args_os().skip(1));
-    Failure::Usage(format!("{}; see `{command} --help`", sentence(&error.render().to_string()))).report(false)
+    failure(&command, format!("{}; see `{command} --help`", sentence(&error.render().to_string()))).report(false)
+}
+
+/// `wal verify` says with 2 that a log is damaged, and with 3 that it could not be checked.
+fn failure(command: &str, said: String) -> Failure {
+    if command == "assent wal verify" { Failure::Start(said) } else { Failure::Usage(said) }
 }
 
 fn is_help(kind: ErrorKind) -> bool {
@@ -69,6 +74,12 @@ mod tests {
             let told = told(line);
             assert!(told.ends_with(expected) && !told.contains('\n') && !told.starts_with("error"), "{line}: {told}");
         }
+    }
+
+    #[test]
+    fn a_wrong_line_is_no_verdict_on_a_log() {
+        assert_eq!(failure("assent wal verify", String::new()).code(), 3);
+        assert_eq!(failure("assent wal dump", String::new()).code(), 2);
     }
 
     #[test]

@@ -305,6 +305,8 @@ impl State {
             | Message::PrepareLost { .. }
             | Message::AskDecision { .. }
             | Message::Outcome { .. }
+            | Message::Witness { .. }
+            | Message::LogLost { .. }
             | Message::AskStats => return Err("a message that is not for clients".to_owned()),
         }
         Ok(())

@@ -306,6 +306,10 @@ async fn figures_are_asked_for_on_the_same_connection() {
         cpu_us: 5,
         sync_us: Default::default(),
         peers: vec!["127.0.0.1:1".to_owned()],
+        scrubbed_bytes: 0,
+        scrub_passes: 0,
+        scrub_findings: 0,
+        durable_lsn: 0,
     };
     let asked = tokio::spawn(async move { client.stats().await });
     assert_eq!(connection.hear().await, Message::AskStats);

@@ -1,7 +1,7 @@
 //! Admission: what a client asks for is begun, found to be a retry, or refused at once.
 
 use protocol::message::Submit;
-use protocol::{Age, Attempt, Effects, Message, NodeId, Operation, Reason, Refusal, Tick, TxnId, operation};
+use protocol::{Age, Attempt, Effects, Message, NodeId, Operation, Reason, Refusal, Room, Tick, TxnId, operation};
 
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::split;
@@ -33,7 +33,9 @@ impl Coordinator {
             // Nothing was asked for, so nothing can be lost.
             return effects.send_now(client, &Message::Committed { txn, results: Some(Vec::new()) });
         }
-        if self.is_busy(&branches) {
+        // What is under way can still be decided; nothing that would have to be decided is begun.
+        let no_room = effects.room() == Room::Scarce && branches.iter().any(|branch| branch.writes);
+        if no_room || self.is_busy(&branches) {
             // Nothing was begun.
             return effects.send_now(client, &Message::Busy { txn });
         }

@@ -1,6 +1,6 @@
 //! An attempt: prepares go out, votes come in, and it is decided, given up, or tried again.
 
-use protocol::{Attempt, Effects, Lsn, Message, NodeId, OperationResult, Reason, Record, Refusal, Tick, TxnId};
+use protocol::{Attempt, Effects, Message, NodeId, OperationResult, Position, Reason, Record, Refusal, Tick, TxnId};
 
 use crate::delivery::ELSEWHERE;
 use crate::machine::{AbortedOutcome, Coordinator};
@@ -63,7 +63,13 @@ impl Coordinator {
 
     pub(crate) fn on_vote(&mut self, now: Tick, participant: u32, ballot: Ballot, effects: &mut Effects<'_>) {
         let Ballot { txn, attempt, vote } = ballot;
-        let promised = matches!(vote, Vote::Yes { .. });
+        let promised = match &vote {
+            Vote::Yes { prepared_at, .. } => {
+                self.heard(participant, *prepared_at);
+                true
+            }
+            Vote::NotAsked | Vote::Awaited | Vote::ReadOnly { .. } => false,
+        };
         let Some(open) = self.preparing(txn, attempt) else {
             if promised {
                 self.tell_outcome(participant, txn, attempt, effects);
@@ -101,7 +107,7 @@ impl Coordinator {
         &mut self,
         now: Tick,
         txn: TxnId,
-        promised: Vec<(u32, Lsn)>,
+        promised: Vec<(u32, Position)>,
         results: Vec<OperationResult>,
         effects: &mut Effects<'_>,
     ) {
@@ -132,11 +138,14 @@ impl Coordinator {
 
     pub(crate) fn on_committed_one_phase(
         &mut self,
+        place: (u32, Position),
         ballot: (TxnId, Attempt),
         results: Option<Vec<OperationResult>>,
         effects: &mut Effects<'_>,
     ) {
+        let (participant, committed_at) = place;
         let (txn, attempt) = ballot;
+        self.heard(participant, committed_at);
         // Whichever attempt it was: what is committed stays so.
         let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
         if !open.is_one_phase() || attempt > open.attempt {
@@ -145,13 +154,14 @@ impl Coordinator {
         let limits = std::mem::take(&mut open.limits);
         let places = open.branches[0].part.places.clone();
         let results = results.and_then(|results| merge(&limits, std::iter::once((places, results))).ok());
-        self.finish_committed(txn, results, effects);
+        self.finish_committed(txn, place, results, effects);
     }
 
     /// The transaction is committed and durable at a participant already.
     pub(crate) fn finish_committed(
         &mut self,
         txn: TxnId,
+        place: (u32, Position),
         results: Option<Vec<OperationResult>>,
         effects: &mut Effects<'_>,
     ) {
@@ -160,7 +170,9 @@ impl Coordinator {
         let committed = Message::Committed { txn, results };
         // Durable already, at the participant that said so.
         open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
-        effects.log(&Record::DecidedElsewhere { txn, attempt, digest });
+        let (participant, committed_at) = place;
+        let participant = Some(participant);
+        effects.log(&Record::DecidedElsewhere { txn, attempt, digest, participant, committed_at });
         self.remember(txn, ELSEWHERE, digest);
     }
 
@@ -178,8 +190,12 @@ impl Coordinator {
         refusal.participant = Some(participant);
         refusal.operation = refusal.operation.and_then(|at| branch.part.places.get(at as usize).copied());
         abort_attempt(txn, open, Some(participant), effects);
+        if refusal.reason == Reason::NoWitness {
+            // It was lost, or overtaken by the prepare.
+            self.bear_witness(participant, effects);
+        }
         if refusal.reason == Reason::AlreadyCommitted {
-            self.finish_committed(txn, None, effects);
+            self.finish_committed(txn, (participant, Position::UNKNOWN), None, effects);
         } else if refusal.reason.is_retryable() {
             self.back_off(now, txn, refusal);
         } else {

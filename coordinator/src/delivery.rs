@@ -1,7 +1,7 @@
 //! After the decision: participants are told until all have acknowledged.
 
 use protocol::record::CommittedOutcome;
-use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, Tick, TxnId};
+use protocol::{Attempt, Effects, Message, NodeId, Position, Record, Tick, TxnId};
 
 use crate::machine::Coordinator;
 use crate::transaction::{Delivery, Phase, Txn};
@@ -11,7 +11,14 @@ use crate::transaction::{Delivery, Phase, Txn};
 pub(crate) const ELSEWHERE: Attempt = Attempt { epoch: 0, number: 0 };
 
 impl Coordinator {
-    pub(crate) fn deliver(&mut self, now: Tick, txn: TxnId, attempt: Attempt, digest: u64, unacked: Vec<(u32, Lsn)>) {
+    pub(crate) fn deliver(
+        &mut self,
+        now: Tick,
+        txn: TxnId,
+        attempt: Attempt,
+        digest: u64,
+        unacked: Vec<(u32, Position)>,
+    ) {
         for (participant, _) in &unacked {
             self.load.entry(*participant).or_default().txns += 1;
         }
@@ -63,7 +70,7 @@ impl Coordinator {
             Some(Txn::Open(_) | Txn::Delivering(_)) | None => {}
         }
         if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
-            effects.send(to, &Message::Commit { txn, attempt, prepared_at: Lsn(0) });
+            effects.send(to, &Message::Commit { txn, attempt, prepared_at: Position::UNKNOWN });
         } else {
             // Presumed abort: without a decision there is nothing to wait for.
             effects.send_now(to, &Message::Abort { txn, attempt });
@@ -72,6 +79,7 @@ impl Coordinator {
 
     /// A new connection: whatever was under way to this participant may have been lost.
     pub(crate) fn on_hello(&mut self, participant: u32, effects: &mut Effects<'_>) {
+        self.bear_witness(participant, effects);
         let mut txns: Vec<TxnId> = self.txns.keys().copied().collect();
         txns.sort_unstable();
         for txn in txns {

@@ -5,6 +5,7 @@
 //! - `admission.rs`, `attempt.rs`, `delivery.rs`: a transaction's life, in this order.
 //! - `transaction.rs`: the states of a transaction.
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
+//! - `witness.rs`: what participants said of the places of their records.
 //! - `status.rs`: questions about transactions that this coordinator does not remember.
 //! - [`Config`]: what it can be told.
 //!
@@ -26,6 +27,7 @@ mod machine;
 mod split;
 mod status;
 mod transaction;
+mod witness;
 
 pub use config::Config;
 pub use machine::Coordinator;

@@ -6,7 +6,8 @@ use hashbrown::HashMap;
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, Lsn, Machine, Message, NodeId, Reason, Record, Refusal, Retention, Role, StartError, Tick, Timers, TxnId,
+    Effects, InDoubt, Machine, Message, NodeId, Position, Reason, Record, Refusal, Retention, Role, StartError, Tick,
+    Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -27,6 +28,8 @@ pub struct Coordinator {
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
+    /// For each participant, the latest place of a record that it has stated.
+    pub(crate) stated: BTreeMap<u32, Position>,
     pub(crate) timers: Timers,
     pub(crate) last_admitted_us: u64,
     /// Up to where a checkpoint under way has to log outcomes again.
@@ -62,6 +65,7 @@ impl Coordinator {
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
             questions: HashMap::default(),
+            stated: BTreeMap::new(),
             timers: Timers::default(),
             last_admitted_us: 0,
             checkpoint_until: 0,
@@ -108,11 +112,12 @@ impl Coordinator {
 }
 
 impl Machine for Coordinator {
-    fn replay(&mut self, _: Lsn, record: Record) {
+    fn replay(&mut self, _: Position, record: Record) {
         match record {
             Record::Started { epoch } => self.epoch = epoch.max(self.epoch),
             Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
             Record::Decided { txn, attempt, digest, participants } => {
+                participants.iter().for_each(|(participant, at)| self.heard(*participant, *at));
                 self.forget_delivery(txn);
                 self.deliver(Tick::default(), txn, attempt, digest, participants);
             }
@@ -121,11 +126,17 @@ impl Machine for Coordinator {
                     self.remember(txn, attempt, digest);
                 }
             }
-            Record::DecidedElsewhere { txn, digest, .. } => self.remember(txn, ELSEWHERE, digest),
+            Record::DecidedElsewhere { txn, digest, participant, committed_at, .. } => {
+                participant.into_iter().for_each(|participant| self.heard(participant, committed_at));
+                self.remember(txn, ELSEWHERE, digest);
+            }
+            Record::Stated(stated) => stated.into_iter().for_each(|(participant, at)| self.heard(participant, at)),
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Prepared(_)
+            | Record::PreparedAgain { .. }
+            | Record::LossAccepted { .. }
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
@@ -201,9 +212,25 @@ impl Machine for Coordinator {
                     effects.log(&Record::Decided { txn: *txn, attempt: *attempt, digest: *digest, participants });
                 }
             }
+            self.log_stated(effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        let mut undelivered: Vec<InDoubt> = self
+            .txns
+            .iter()
+            .filter_map(|(txn, known)| match known {
+                Txn::Delivering(Delivery { attempt, .. }) => {
+                    Some(InDoubt { txn: *txn, attempt: *attempt, coordinator: self.config.node })
+                }
+                Txn::Open(_) => None,
+            })
+            .collect();
+        undelivered.sort_unstable();
+        undelivered
     }
 }
 
@@ -220,6 +247,7 @@ impl Coordinator {
             | Message::Prepare(_)
             | Message::Commit { .. }
             | Message::Abort { .. }
+            | Message::Witness { .. }
             | Message::AskOutcome { .. }
             | Message::VoteYes { .. }
             | Message::VoteReadOnly { .. }
@@ -227,6 +255,7 @@ impl Coordinator {
             | Message::CommittedOnePhase { .. }
             | Message::CommitAck { .. }
             | Message::PrepareLost { .. }
+            | Message::LogLost { .. }
             | Message::AskDecision { .. }
             | Message::Outcome { .. }
             | Message::AskStats
@@ -248,13 +277,13 @@ impl Coordinator {
             Message::VoteNo { txn, attempt, refusal } => {
                 self.on_refusal(now, participant, (txn, attempt), refusal, effects);
             }
-            Message::CommittedOnePhase { txn, attempt, results } => {
-                self.on_committed_one_phase((txn, attempt), results, effects);
+            Message::CommittedOnePhase { txn, attempt, committed_at, results } => {
+                self.on_committed_one_phase((participant, committed_at), (txn, attempt), results, effects);
             }
             Message::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
             // The decision stands; the driver has told the operator. It is sent again, and when
             // the promise is back (from a copy of the log), it will be kept.
-            Message::PrepareLost { .. } => {}
+            Message::PrepareLost { .. } | Message::LogLost { .. } => {}
             Message::AskDecision { txn, attempt } => self.tell_outcome(participant, txn, attempt, effects),
             Message::Outcome { txn, known } => self.on_outcome(participant, txn, known, effects),
             Message::Submit(_)
@@ -266,6 +295,7 @@ impl Coordinator {
             | Message::Prepare(_)
             | Message::Commit { .. }
             | Message::Abort { .. }
+            | Message::Witness { .. }
             | Message::AskOutcome { .. }
             | Message::AskStats
             | Message::Stats(_) => {}

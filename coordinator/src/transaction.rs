@@ -8,7 +8,9 @@
 //! ```
 
 use protocol::message::{Prepare, PrepareMode};
-use protocol::{Age, Attempt, ClusterId, Lsn, NodeId, Operation, OperationResult, Refusal, Tick, TxnId, operation};
+use protocol::{
+    Age, Attempt, ClusterId, NodeId, Operation, OperationResult, Position, Refusal, Tick, TxnId, operation,
+};
 
 use crate::split::Part;
 
@@ -65,7 +67,7 @@ pub(crate) enum Vote {
     /// Asked.
     Awaited,
     /// Promised.
-    Yes { prepared_at: Lsn, results: Vec<OperationResult> },
+    Yes { prepared_at: Position, results: Vec<OperationResult> },
     /// Read, and released.
     ReadOnly { results: Vec<OperationResult> },
 }
@@ -86,7 +88,7 @@ pub(crate) struct Delivery {
     pub(crate) attempt: Attempt,
     pub(crate) digest: u64,
     /// Who has to be told still, and where their promises stand.
-    pub(crate) unacked: Vec<(u32, Lsn)>,
+    pub(crate) unacked: Vec<(u32, Position)>,
     pub(crate) due: Tick,
     pub(crate) resend_interval_us: u64,
 }
@@ -165,7 +167,7 @@ impl Open {
     }
 
     /// Those that have promised and wait for the decision.
-    pub(crate) fn promised(&self) -> Vec<(u32, Lsn)> {
+    pub(crate) fn promised(&self) -> Vec<(u32, Position)> {
         self.branches
             .iter()
             .filter_map(|branch| match branch.vote {

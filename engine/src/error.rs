@@ -4,6 +4,8 @@ use std::io;
 
 use crate::lsn::Lsn;
 use crate::options::Owner;
+use crate::storage::is_broken;
+use crate::verdict::Rule;
 
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +36,7 @@ pub enum OpenError {
     },
     /// Acknowledged data is damaged or missing.
     #[error(
-        "{file}: offset {offset} (LSN {lsn}): {reason}; data that was acknowledged is damaged: \
+        "{file}: offset {offset} (LSN {lsn}): {rule}: {reason}; data that was acknowledged is damaged: \
          restore this directory from a replica or a backup, do not delete files from it"
     )]
     Corrupt {
@@ -44,6 +46,8 @@ pub enum OpenError {
         offset: u64,
         /// Where in the log.
         lsn: Lsn,
+        /// The row of the decision table.
+        rule: Rule,
         /// What is wrong there.
         reason: String,
     },
@@ -51,7 +55,7 @@ pub enum OpenError {
     #[error("{0}")]
     BadOptions(String),
     /// The operating system refused.
-    #[error("{file}: {operation} failed: {source}")]
+    #[error("{file}: {operation} failed: {source}{}", advice_at_open(source))]
     Io {
         /// The file or directory.
         file: String,
@@ -62,11 +66,52 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether an operator has to look at the disk: the log is damaged, or cannot be read or written.
+    #[must_use]
+    pub fn is_disk_failure(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { source, .. } => is_broken(source),
+            Self::Locked { .. } | Self::WrongOwner { .. } | Self::NewerFormat { .. } | Self::BadOptions(_) => false,
+        }
+    }
+}
+
+/// What to do about an error, where it is known.
+fn known_advice(error: &io::Error) -> Option<&'static str> {
+    let kind = error.kind();
+    if kind == io::ErrorKind::StorageFull {
+        Some("make space on its file system")
+    } else if kind == io::ErrorKind::QuotaExceeded {
+        Some("raise the quota of its owner, or make space")
+    } else if kind == io::ErrorKind::FileTooLarge {
+        Some("raise the limit of file sizes (ulimit -f, LimitFSIZE=)")
+    } else {
+        is_broken(error).then_some("see what the kernel says of the disk (dmesg)")
+    }
+}
+
+fn advice_at_open(error: &io::Error) -> String {
+    known_advice(error).map_or_else(String::new, |advice| format!("; {advice}, then start again"))
+}
+
+/// What to do about a log that an error has stopped; starting the node again is part of it.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    known_advice(error).unwrap_or("see whether its disk still works")
+}
+
+/// What to do where a write was cut short without an error.
+pub(crate) const ADVICE_SHORT: &str = "see that there is space, and no limit of file sizes below the size of a segment";
+
 /// Why a log stopped. The first failure is final: the node must stop and open the log anew.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
     /// A write or a sync failed. Nothing after `durable` may be taken as written.
-    #[error("{file}: writing at LSN {lsn} failed: {reason}; nothing after it is durable, restart the node")]
+    #[error(
+        "{file}: writing at LSN {lsn} failed: {reason}; nothing after it is durable or acknowledged: \
+         {advice}, then start the node again"
+    )]
     Write {
         /// The file.
         file: String,
@@ -74,9 +119,11 @@ pub enum LogError {
         lsn: Lsn,
         /// What the operating system answered.
         reason: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// A superblock or a segment file could not be written.
-    #[error("{file}: {operation} failed: {reason}; the log has stopped, restart the node")]
+    #[error("{file}: {operation} failed: {reason}; the log has stopped: {advice}, then start the node again")]
     Worker {
         /// The file.
         file: String,
@@ -84,6 +131,8 @@ pub enum LogError {
         operation: &'static str,
         /// What the operating system answered.
         reason: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// The owner kept appending although there was no room.
     #[error("{queued} bytes wait for the disk at LSN {lsn}; the owner appends although room is scarce")]

@@ -149,14 +149,45 @@ fn chain_next(chain: u64, header_crc: u32, payload_crc: u32) -> u64 {
 }
 
 /// The payload's crc32c starts from the log's id and the position, so that bytes of another place do not pass.
-fn payload_crc(log_id: u64, lsn: Lsn, payload: &[u8]) -> u32 {
+pub(crate) fn payload_seed(log_id: u64, lsn: Lsn) -> u32 {
     let mut seed = [0; 16];
     put_u64(&mut seed, 0..8, log_id);
     put_u64(&mut seed, 8..16, lsn.0);
-    crc32c::crc32c_append(crc32c::crc32c(&seed), payload)
+    crc32c::crc32c(&seed)
 }
 
-/// What the writer knows when it issues a group.
+fn payload_crc(log_id: u64, lsn: Lsn, payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(payload_seed(log_id, lsn), payload)
+}
+
+/// The chain value at a record: `chain` before its group, and the payload's crc up to the record's end. Never 0.
+pub(crate) fn chain_at(chain: u64, crc: u32) -> u64 {
+    chain_next(chain, 0, crc).max(1)
+}
+
+/// Follows a valid group record by record, for the chain value at each.
+pub(crate) struct Follower<'a> {
+    group: &'a [u8],
+    chain: u64,
+    crc: u32,
+    /// Up to where in the group the crc goes.
+    at: usize,
+}
+
+impl<'a> Follower<'a> {
+    pub(crate) fn new(group: &'a [u8], info: &GroupInfo) -> Follower<'a> {
+        Follower { group, chain: info.chain, crc: payload_seed(info.log_id, info.lsn), at: HEADER_BYTES }
+    }
+
+    /// The chain value at the record that ends at `end`, which does not lie before an earlier one.
+    pub(crate) fn chain_at(&mut self, end: usize) -> u64 {
+        self.crc = crc32c::crc32c_append(self.crc, &self.group[self.at..end]);
+        self.at = end;
+        chain_at(self.chain, self.crc)
+    }
+}
+
+/// What the writer knows when it closes a group.
 pub(crate) struct Emit {
     pub(crate) log_id: u64,
     pub(crate) lsn: Lsn,
@@ -170,9 +201,16 @@ pub(crate) struct Emit {
 
 /// Fills in the header of a padded group in place; returns the chain value after it.
 pub(crate) fn emit(group: &mut [u8], fields: &Emit) -> u64 {
+    let crc = payload_crc(fields.log_id, fields.lsn, &group[HEADER_BYTES..HEADER_BYTES + fields.length as usize]);
+    emit_followed(group, fields, crc)
+}
+
+/// The same for who has followed the payload's crc up to the end of the last record.
+pub(crate) fn emit_followed(group: &mut [u8], fields: &Emit, crc: u32) -> u64 {
     assert_eq!(group.len(), padded(HEADER_BYTES + fields.length as usize));
     assert!(group.len() <= GROUP_BYTES_MAX && fields.durable <= fields.lsn);
-    let payload_crc = payload_crc(fields.log_id, fields.lsn, &group[HEADER_BYTES..]);
+    let payload_crc = crc32c::crc32c_append(crc, &group[HEADER_BYTES + fields.length as usize..]);
+    debug_assert_eq!(payload_crc, self::payload_crc(fields.log_id, fields.lsn, &group[HEADER_BYTES..]));
     put_u64(group, AT_MAGIC, MAGIC);
     put_u64(group, AT_LOG_ID, fields.log_id);
     put_u64(group, AT_LSN, fields.lsn.0);
@@ -206,10 +244,14 @@ pub(crate) enum Flaw {
     OtherLsn(u64),
     #[error("the group is not of the opening of the log that wrote here")]
     OtherIncarnation,
+    #[error("the group is of an opening of the log that the superblock does not know of")]
+    LaterIncarnation,
     #[error("the group does not follow the one before (chain value)")]
     Chain,
     #[error("the group's length exceeds its segment")]
     Length,
+    #[error("the segment ends here")]
+    SegmentEnd,
     #[error("the group's payload checksum does not match")]
     PayloadCrc,
 }
@@ -255,17 +297,26 @@ pub(crate) struct Expect {
     pub(crate) chain: u64,
 }
 
+/// Whether a header that lost its magic names the log and the position that are expected: it was written for here.
+fn is_named(bytes: &[u8], expect: &Expect) -> bool {
+    let named = |head: &[u8]| (get_u64(head, AT_LOG_ID), Lsn(get_u64(head, AT_LSN))) == (expect.log_id, expect.lsn);
+    bytes.get(..HEADER_BYTES).is_some_and(|head| get_u64(head, AT_MAGIC) != MAGIC && named(head))
+}
+
 /// Checks that `bytes`, which reach to the end of the segment, start with the group that is expected.
 pub(crate) fn check(bytes: &[u8], expect: &Expect) -> Result<GroupInfo, Flaw> {
-    let info = parse_header(bytes)?;
+    let info = parse_header(bytes).map_err(|flaw| if is_named(bytes, expect) { Flaw::HeaderCrc } else { flaw })?;
     if info.log_id != expect.log_id {
         return Err(Flaw::OtherLog);
     }
     if info.lsn != expect.lsn {
         return Err(Flaw::OtherLsn(info.lsn.0));
     }
+    if info.incarnation > expect.incarnation {
+        return Err(Flaw::LaterIncarnation);
+    }
     let of_last_opening = info.lsn >= expect.opened;
-    if info.incarnation > expect.incarnation || (info.incarnation == expect.incarnation) != of_last_opening {
+    if (info.incarnation == expect.incarnation) != of_last_opening {
         return Err(Flaw::OtherIncarnation);
     }
     if info.chain != expect.chain {
@@ -378,7 +429,7 @@ mod tests {
         };
         assert_eq!(with(|e| e.log_id = 8), Err(Flaw::OtherLog));
         assert_eq!(with(|e| e.lsn = Lsn(4096)), Err(Flaw::OtherLsn(8192)));
-        assert_eq!(with(|e| e.incarnation = 2), Err(Flaw::OtherIncarnation));
+        assert_eq!(with(|e| e.incarnation = 2), Err(Flaw::LaterIncarnation));
         // Cut by the fourth opening, which starts here; or written by the third before it started.
         assert_eq!(with(|e| e.incarnation = 4), Err(Flaw::OtherIncarnation));
         assert_eq!(with(|e| e.opened = Lsn(12288)), Err(Flaw::OtherIncarnation));

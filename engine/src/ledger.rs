@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::error::LogError;
+use crate::error::{LogError, advice};
 use crate::limits::NO_SPACE_RETRY_US;
 use crate::lsn::Lsn;
 use crate::storage::{Storage, is_no_space};
@@ -93,6 +93,7 @@ impl Ledger {
                 file: storage.superblock_name(),
                 operation: "writing the superblock",
                 reason: error.to_string(),
+                advice: advice(&error),
             }),
         }
     }

@@ -7,8 +7,10 @@
 //! 3. a group is kept whole or cut whole;
 //! 4. after the first failed write nothing becomes durable.
 //!
-//! Code map: `store` is the front, `log` fills and issues groups, `recovery` reads them back through `scan`, `segments`
-//! and `worker` provide files ahead of the writer, `table` and `checkpoint` bound what must be read and kept. Each of
+//! Code map: `store` is the front, `log` fills and issues groups, `recovery` reads them back through `scan`
+//! by the decision table in `verdict`, `inspect` has the offline tools, `segments`
+//! and `worker` provide files ahead of the writer, `table` and `checkpoint` bound what must be read and kept, `scrub`
+//! checks what is not written any more, `damaged` is what a checkpoint does about it. Each of
 //! `superblock`, `segment`, `group`, `slice` owns one layout. `storage` is the way to the kernel, `ring` its real form,
 //! `memory` its fake.
 //!
@@ -17,11 +19,14 @@
 mod buffer;
 mod bytesio;
 mod checkpoint;
-mod dump;
+mod damaged;
 mod error;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
+pub mod inspect;
 mod ledger;
 pub mod limits;
 mod log;
@@ -32,6 +37,7 @@ mod options;
 mod recovery;
 pub mod ring;
 mod scan;
+mod scrub;
 mod segment;
 mod segments;
 mod slice;
@@ -39,17 +45,20 @@ pub mod storage;
 mod store;
 mod superblock;
 mod table;
+mod verdict;
 mod worker;
 
 pub use buffer::Buffer;
-pub use dump::{Dump, DumpItem, dump};
 pub use error::{LogError, OpenError, TableError};
 pub use group::{GroupInfo, GroupKind, RecordKind};
-pub use lsn::Lsn;
+pub use inspect::{Dump, DumpItem, dump};
+pub use lsn::{Lsn, Position};
 pub use options::{Options, Owner};
-pub use recovery::{RecoveryReport, TornTail};
-pub use ring::{DirStorage, UringDisk};
-pub use storage::{Completion, Disk, Storage};
+pub use recovery::{Cut, RecoveryReport};
+pub use ring::{DirStorage, SegmentReader, UringDisk};
+pub use scrub::{Damage, SealedSegments, SegmentCheck, SegmentEnd, SegmentPlace};
+pub use storage::{Completion, Disk, ReadFailed, Storage};
 pub use store::{Room, Stats, Store};
 pub use table::{Table, TableStats};
+pub use verdict::{Rule, Verdict};
 pub use worker::Worker;

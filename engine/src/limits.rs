@@ -71,6 +71,9 @@ pub const SEAL_IDLE_DEFAULT: Duration = Duration::from_millis(20);
 /// Time between two attempts to create a segment where there is no space.
 pub const NO_SPACE_RETRY_US: u64 = 1_000_000;
 
+/// Time between two lines of the log that say so.
+pub const NO_SPACE_WARN_US: u64 = 60_000_000;
+
 /// Group write times kept for `Store::drain_write_times`; older ones are dropped when nobody asks.
 pub const WRITE_TIMES_MAX: usize = 1024;
 
@@ -79,6 +82,15 @@ pub const RESERVE_PROMISES_DIVISOR: u64 = 4;
 
 /// Bytes left in ready segments below which checkpoint slices pause too, so that decisions still fit.
 pub const RESERVE_DECISIONS_DIVISOR: u64 = 8;
+
+/// Offline tools read this much at a time, and block by block where the disk refuses it.
+pub const INSPECT_READ_BYTES: usize = 1 << 20;
+
+/// Findings of a verification that are told one by one: what exceeds them is counted. More say nothing new.
+pub const FINDINGS_MAX: usize = 10_000;
+
+/// Most sectors that `corrupt` replaces for a torn write: enough for any pattern, little enough to print.
+pub const TEAR_SECTORS_MAX: usize = 64;
 
 /// Largest record payload for a given segment size: `RECORD_BYTES_MAX`, less in the small segments of tests.
 #[must_use]

@@ -1,18 +1,19 @@
 //! The writer: records fill the open group, full groups wait in a queue, one group is in flight.
 //!
-//! Invariants: a group's position is fixed when it is opened, so a record's LSN is known when it is appended; groups are
-//! issued in the order of their positions, and the next only when the one before is durable; after the first failed or
-//! short write nothing is issued any more. Not here: which file (`segments`), when (`store`).
+//! Invariants: a group's position is fixed when it is opened and its header when it is closed, so a record's position and
+//! the chain value there are known when it is appended; groups are issued in the order of their positions, and the
+//! next only when the one before is durable, so the durable LSN that a group states is where the one before ends; after
+//! the first failed or short write nothing is issued any more. Not here: which file (`segments`), when (`store`).
 
 use std::collections::VecDeque;
 
 use crate::buffer::Buffer;
-use crate::error::LogError;
+use crate::error::{ADVICE_SHORT, LogError, advice};
 use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RECORD_HEAD_BYTES, RecordKind, padded};
 use crate::limits::{
     BLOCK_BYTES, BUFFERS_MAX, GROUP_BYTES_MAX, RECORD_BYTES_MAX, RECORD_SLACK_BYTES, record_bytes_max,
 };
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Position};
 use crate::segment::SegmentHeader;
 use crate::storage::Completion;
 use crate::superblock::Anchor;
@@ -25,7 +26,7 @@ pub(crate) struct Identity {
     pub(crate) segment_bytes: u64,
 }
 
-/// A group that is being filled or waits.
+/// The group that is being filled.
 struct Group {
     lsn: Lsn,
     /// Content of the buffer: the segment's header block first if this is the segment's first group, then the group.
@@ -35,6 +36,8 @@ struct Group {
     /// Bytes that the buffer may hold.
     capacity: usize,
     records: u32,
+    /// The payload's crc so far.
+    crc: u32,
     /// The checkpoint begin record in it.
     begin: Option<Lsn>,
     kind: GroupKind,
@@ -45,6 +48,18 @@ impl Group {
     fn end(&self) -> Lsn {
         Lsn(self.lsn.0 + padded(self.buffer.len() - self.group_at) as u64)
     }
+}
+
+/// A group that waits to be written.
+struct Closed {
+    lsn: Lsn,
+    end: Lsn,
+    kind: GroupKind,
+    /// Bytes that only fill up its last block.
+    padding: u64,
+    /// Where in its segment's file the write starts, in bytes.
+    offset: u64,
+    buffer: Buffer,
 }
 
 /// What is on its way to the disk.
@@ -78,15 +93,15 @@ pub(crate) struct Log {
     identity: Identity,
     record_bytes_max: usize,
     open: Group,
-    closed: VecDeque<Group>,
+    closed: VecDeque<Closed>,
     queued_bytes: usize,
     in_flight: Option<InFlight>,
-    /// The chain value after the last issued group, and where that ends.
+    /// The chain value after the last closed group, and where that ends.
     chain: u64,
-    issued: Lsn,
+    closed_end: Lsn,
     durable: Lsn,
     end: Lsn,
-    /// Where the group that holds the last begin record lies, once it is issued.
+    /// Where the group that holds the last begin record lies, once it is closed.
     anchor: Option<Anchor>,
     last_kind: Option<GroupKind>,
     pool: Vec<Buffer>,
@@ -106,7 +121,7 @@ impl Log {
             queued_bytes: 0,
             in_flight: None,
             chain,
-            issued: tail,
+            closed_end: tail,
             durable: tail,
             end: tail,
             anchor: None,
@@ -146,13 +161,13 @@ impl Log {
         self.last_kind
     }
 
-    /// Where replay of the last begun checkpoint would start; known once its group is issued.
+    /// Where replay of the last begun checkpoint would start; known once its group is closed.
     pub(crate) fn anchor(&self) -> Option<Anchor> {
         self.anchor
     }
 
     /// Appends a record whose payload `encode` appends to the vector it is given; returns the payload's position.
-    pub(crate) fn append(&mut self, kind: RecordKind, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Lsn {
+    pub(crate) fn append(&mut self, kind: RecordKind, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Position {
         let bytes = self.open.buffer.tail();
         let at = bytes.len();
         group::begin_record(bytes, kind);
@@ -165,13 +180,16 @@ impl Log {
         if self.open.buffer.len() > self.open.capacity {
             self.overflow(RECORD_HEAD_BYTES + length);
         }
+        let content = self.open.buffer.content();
+        let record = &content[content.len() - RECORD_HEAD_BYTES - length..];
+        self.open.crc = crc32c::crc32c_append(self.open.crc, record);
         self.end = self.position();
         let lsn = Lsn(self.end.0 - length as u64);
         if kind == RecordKind::CheckpointBegin {
             self.open.begin = Some(lsn);
             self.anchor = None;
         }
-        lsn
+        Position { lsn, chain: group::chain_at(self.chain, self.open.crc) }
     }
 
     /// Moves the last record, of `bytes` bytes with its head, out of the open group, which it does not fit.
@@ -203,12 +221,50 @@ impl Log {
         self.give_back(old.buffer);
     }
 
-    /// Puts the open group into the queue and opens the next behind it.
+    /// Finishes the open group (headers, padding, checksums), puts it into the queue and opens the next behind it.
     fn close(&mut self) {
         let next = open_group(&mut self.pool, &self.identity, self.open.end());
-        let closed = std::mem::replace(&mut self.open, next);
-        self.queued_bytes += closed.buffer.len();
-        self.closed.push_back(closed);
+        let mut group = std::mem::replace(&mut self.open, next);
+        let length = group.buffer.len() - group.group_at - HEADER_BYTES;
+        let group_bytes = padded(HEADER_BYTES + length);
+        group.buffer.pad_to(group.group_at + group_bytes);
+        group.buffer.realign();
+        let identity = self.identity;
+        let (header, body) = group.buffer.content_mut().split_at_mut(group.group_at);
+        if group.group_at > 0 {
+            SegmentHeader {
+                log_id: identity.log_id,
+                index: group.lsn.segment(identity.segment_bytes),
+                incarnation: identity.incarnation,
+                final_lsn: self.closed_end,
+                chain: self.chain,
+            }
+            .emit(header);
+        }
+        if let Some(begin) = group.begin {
+            self.anchor = Some(Anchor { group: group.lsn, begin, chain: self.chain, size: 0 });
+        }
+        let fields = Emit {
+            log_id: identity.log_id,
+            lsn: group.lsn,
+            incarnation: identity.incarnation,
+            length: length as u32,
+            records: group.records,
+            chain: self.chain,
+            durable: self.closed_end,
+            kind: group.kind,
+        };
+        self.chain = group::emit_followed(body, &fields, group.crc);
+        self.closed_end = Lsn(group.lsn.0 + group_bytes as u64);
+        self.queued_bytes += group.buffer.len();
+        self.closed.push_back(Closed {
+            lsn: group.lsn,
+            end: self.closed_end,
+            kind: group.kind,
+            padding: (group_bytes - HEADER_BYTES - length) as u64,
+            offset: group.lsn.offset(identity.segment_bytes) - group.group_at as u64,
+            buffer: group.buffer,
+        });
     }
 
     fn give_back(&mut self, mut buffer: Buffer) {
@@ -235,58 +291,26 @@ impl Log {
         self.closed.front().map(|group| group.lsn).or(open)
     }
 
-    /// Finishes the next group: headers, padding, checksums. It counts as in flight from now on.
+    /// The next group, which counts as in flight from now on.
     pub(crate) fn issue(&mut self) -> Issue {
         assert!(self.issuable().is_some());
         if self.closed.is_empty() {
             self.close();
         }
-        let mut group = self.closed.pop_front().expect("there is a group to issue");
-        self.queued_bytes -= group.buffer.len();
-        let length = group.buffer.len() - group.group_at - HEADER_BYTES;
-        let group_bytes = padded(HEADER_BYTES + length);
-        group.buffer.pad_to(group.group_at + group_bytes);
-        group.buffer.realign();
-        let identity = self.identity;
-        let (header, body) = group.buffer.content_mut().split_at_mut(group.group_at);
-        if group.group_at > 0 {
-            SegmentHeader {
-                log_id: identity.log_id,
-                index: group.lsn.segment(identity.segment_bytes),
-                incarnation: identity.incarnation,
-                final_lsn: self.issued,
-                chain: self.chain,
-            }
-            .emit(header);
-        }
-        if let Some(begin) = group.begin {
-            self.anchor = Some(Anchor { group: group.lsn, begin, chain: self.chain, size: 0 });
-        }
-        let fields = Emit {
-            log_id: identity.log_id,
-            lsn: group.lsn,
-            incarnation: identity.incarnation,
-            length: length as u32,
-            records: group.records,
-            chain: self.chain,
-            durable: self.durable,
-            kind: group.kind,
-        };
-        self.chain = group::emit(body, &fields);
-        let end = Lsn(group.lsn.0 + group_bytes as u64);
-        self.issued = end;
+        let Closed { lsn, end, kind, padding, offset, buffer } =
+            self.closed.pop_front().expect("there is a group to issue");
+        self.queued_bytes -= buffer.len();
         self.counts.groups += 1;
-        self.counts.bytes += group.buffer.len() as u64;
-        self.counts.padding += (group_bytes - HEADER_BYTES - length) as u64;
-        self.in_flight = Some(InFlight { lsn: group.lsn, end, bytes: group.buffer.len(), kind: group.kind });
-        let offset = group.lsn.offset(identity.segment_bytes) - group.group_at as u64;
-        Issue { lsn: group.lsn, offset, buffer: group.buffer }
+        self.counts.bytes += buffer.len() as u64;
+        self.counts.padding += padding;
+        self.in_flight = Some(InFlight { lsn, end, bytes: buffer.len(), kind });
+        Issue { lsn, offset, buffer }
     }
 
     /// Takes the end of the write in flight. `file` names the file for the error.
     pub(crate) fn complete(&mut self, completion: Completion, file: &dyn Fn(Lsn) -> String) -> Result<(), LogError> {
         let group = self.in_flight.take().expect("a completion belongs to the group in flight");
-        let failed = |reason: String| LogError::Write { file: file(group.lsn), lsn: group.lsn, reason };
+        let failed = |reason, advice| LogError::Write { file: file(group.lsn), lsn: group.lsn, reason, advice };
         match completion.result {
             Ok(written) if written == group.bytes => {
                 self.durable = group.end;
@@ -294,8 +318,8 @@ impl Log {
                 self.give_back(completion.buffer);
                 Ok(())
             }
-            Ok(written) => Err(failed(format!("{written} of {} bytes were written", group.bytes))),
-            Err(error) => Err(failed(error.to_string())),
+            Ok(written) => Err(failed(format!("{written} of {} bytes were written", group.bytes), ADVICE_SHORT)),
+            Err(error) => Err(failed(error.to_string(), advice(&error))),
         }
     }
 }
@@ -314,5 +338,6 @@ fn open_group(pool: &mut Vec<Buffer>, identity: &Identity, lsn: Lsn) -> Group {
     let room = (identity.segment_bytes - lsn.offset(identity.segment_bytes)) as usize;
     buffer.pad_to(group_at + HEADER_BYTES);
     let capacity = group_at + room.min(GROUP_BYTES_MAX);
-    Group { lsn, buffer, group_at, capacity, records: 0, begin: None, kind: GroupKind::Data }
+    let crc = group::payload_seed(identity.log_id, lsn);
+    Group { lsn, buffer, group_at, capacity, records: 0, crc, begin: None, kind: GroupKind::Data }
 }

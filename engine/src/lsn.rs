@@ -1,4 +1,4 @@
-//! A position in the log's own endless address space. Not here: which file holds it (`segments`).
+//! Positions in the log's own endless address space. Not here: which file holds it (`segments`).
 
 use std::fmt;
 
@@ -21,6 +21,18 @@ impl Lsn {
     pub(crate) fn offset(self, segment_bytes: u64) -> u64 {
         self.0 % segment_bytes
     }
+}
+
+/// Names a record of one history of one log: where it stands, and a value that covers all bytes of records up to its end.
+///
+/// A log that lost its newest groups and grew again may have another record at the same LSN; the chain value tells them
+/// apart. Two records at the same position are the same, after the same past.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Position {
+    /// The position of the payload's first byte.
+    pub lsn: Lsn,
+    /// The chain value before the record's group, and the crc of the group's records up to this one; never 0.
+    pub chain: u64,
 }
 
 impl fmt::Display for Lsn {

@@ -1,8 +1,10 @@
 //! A fake disk for tests and the simulator: files in memory, sectors that tear, operations that fail, a power cut.
 //!
 //! The model: what was synced stays; of a write that was not, a power cut keeps any subset of its sectors; a created or
-//! deleted name that was not synced may be there or not. After a power cut or a fault that stands for one, every
-//! operation fails until [`Memory::crash`]. Not here: misdirected writes and decay: use [`Memory::edit_segment`].
+//! deleted name that was not synced may be there or not. After a power cut every operation fails until
+//! [`Memory::crash`]. An operation of [`Storage`] is as many steps as system calls of its real form (create, allocate,
+//! write, sync, rename, sync the directory), each counted and each able to fail.
+//! Not here: misdirected writes and decay: use [`Memory::edit_segment`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,9 +21,9 @@ use crate::storage::{Completion, Disk, Storage};
 pub enum Fault {
     /// It fails; of a write any subset of the sectors may be on the disk after the next power cut.
     Io,
-    /// A group's write stops half way; other operations fail.
+    /// A write stops half way; other operations fail.
     Short,
-    /// It finds no space.
+    /// It finds no space; of a write any subset of the sectors may be on the disk after the next power cut.
     NoSpace,
     /// The power is cut while it runs.
     PowerCut,
@@ -56,10 +58,21 @@ enum Target {
     Segment(u32),
 }
 
+#[derive(Clone)]
 enum Name {
     CreatedSuperblock(Vec<u8>),
     Created(u32, u64),
     Deleted(u32, Vec<u8>),
+}
+
+impl Fault {
+    fn error(self) -> io::Error {
+        match self {
+            Fault::Io | Fault::Short => io::Error::other("input/output error"),
+            Fault::NoSpace => io::ErrorKind::StorageFull.into(),
+            Fault::PowerCut => power_is_off(),
+        }
+    }
 }
 
 fn power_is_off() -> io::Error {
@@ -80,12 +93,36 @@ impl State {
 
     /// Counts an operation that is not a write: it happens or it does not.
     fn simple_operation(&mut self) -> io::Result<()> {
+        self.operation()?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Creates a file under another name, allocates and fills it, syncs it: the steps before it gets its name.
+    fn prepare_file(&mut self) -> io::Result<()> {
+        (0..4).try_for_each(|_| self.simple_operation())
+    }
+
+    /// Gives a file its name and syncs the directory. A name that is not synced, or is being given when the power is
+    /// cut, may be there or not.
+    fn give_name(&mut self, name: Name, give: impl FnOnce(&mut State)) -> io::Result<()> {
         match self.operation()? {
-            None => Ok(()),
-            Some(Fault::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
-            Some(Fault::Io | Fault::Short) => Err(io::Error::other("input/output error")),
-            Some(Fault::PowerCut) => Err(power_is_off()),
+            None => {
+                give(self);
+                self.names.push(name);
+                self.sync_directory()
+            }
+            Some(fault) => {
+                if fault == Fault::PowerCut {
+                    self.names.push(name);
+                }
+                Err(fault.error())
+            }
         }
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.simple_operation()?;
+        self.names.clear();
+        Ok(())
     }
 
     fn file(&mut self, target: Target) -> Option<&mut Vec<u8>> {
@@ -97,7 +134,9 @@ impl State {
 
     fn put(&mut self, target: Target, offset: usize, bytes: &[u8]) {
         if let Some(file) = self.file(target) {
-            file[offset..offset + bytes.len()].copy_from_slice(bytes);
+            let end = offset + bytes.len();
+            file.resize(file.len().max(end), 0);
+            file[offset..end].copy_from_slice(bytes);
         }
     }
 
@@ -131,7 +170,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Operations so far: each write, sync, creation and deletion counts.
+    /// Operations so far: each open, read, write, sync, allocation, rename and deletion counts.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
@@ -187,14 +226,13 @@ impl Memory {
         }
         for name in std::mem::take(&mut state.names) {
             match (name, keep()) {
-                (Name::CreatedSuperblock(bytes), true) => state.superblock = Some(bytes),
+                (Name::CreatedSuperblock(bytes), true) => _ = state.superblock.get_or_insert(bytes),
+                (Name::CreatedSuperblock(_), false) => state.superblock = None,
                 (Name::Created(slot, bytes), true) => {
-                    state.segments.insert(slot, vec![0; bytes as usize]);
+                    state.segments.entry(slot).or_insert_with(|| vec![0; bytes as usize]);
                 }
-                (Name::Deleted(slot, bytes), false) => {
-                    state.segments.entry(slot).or_insert(bytes);
-                }
-                (Name::CreatedSuperblock(_) | Name::Created(..), false) | (Name::Deleted(..), true) => {}
+                (Name::Created(slot, _), false) | (Name::Deleted(slot, _), true) => _ = state.segments.remove(&slot),
+                (Name::Deleted(slot, bytes), false) => _ = state.segments.entry(slot).or_insert(bytes),
             }
         }
         state.in_flight.clear();
@@ -237,6 +275,7 @@ impl Memory {
             superblock: state.superblock.clone(),
             segments: state.segments.clone(),
             unsynced: state.unsynced.clone(),
+            names: state.names.clone(),
             issued: state.issued.clone(),
             logs: state.logs,
             ..State::default()
@@ -265,7 +304,7 @@ impl State {
             }
             Ok(Some(fault)) => {
                 self.unsynced.push((Target::Segment(slot), offset, bytes));
-                Err(if fault == Fault::PowerCut { power_is_off() } else { io::Error::other("input/output error") })
+                Err(fault.error())
             }
         };
         self.in_flight.push_back(Completion { result, buffer, elapsed_us: 0 });
@@ -299,72 +338,79 @@ impl Storage for Memory {
     }
 
     fn superblock_read(&self) -> io::Result<Option<Vec<u8>>> {
-        let state = self.state();
-        if state.off { Err(power_is_off()) } else { Ok(state.superblock.clone()) }
+        let mut state = self.state();
+        state.simple_operation()?;
+        Ok(state.superblock.clone())
     }
 
     fn superblock_create(&self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
-        if let Err(error) = state.simple_operation() {
-            state.names.push(Name::CreatedSuperblock(bytes.to_vec()));
-            return Err(error);
-        }
-        state.superblock = Some(bytes.to_vec());
-        Ok(())
+        state.prepare_file()?;
+        state.give_name(Name::CreatedSuperblock(bytes.to_vec()), |state| state.superblock = Some(bytes.to_vec()))
     }
 
     fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
+        let (target, offset) = (Target::Superblock, copy * SUPERBLOCK_BYTES);
+        state.simple_operation()?;
+        match state.operation()? {
+            None => {}
+            Some(Fault::Short) => {
+                // The rest is written in a second attempt, which fails.
+                state.put(target, offset, &bytes[..bytes.len() / 2]);
+                return Err(Fault::Short.error());
+            }
+            Some(fault) => {
+                state.unsynced.push((target, offset, bytes.to_vec()));
+                return Err(fault.error());
+            }
+        }
         if let Err(error) = state.simple_operation() {
-            state.unsynced.push((Target::Superblock, copy * SUPERBLOCK_BYTES, bytes.to_vec()));
+            state.unsynced.push((target, offset, bytes.to_vec()));
             return Err(error);
         }
-        state.put(Target::Superblock, copy * SUPERBLOCK_BYTES, bytes);
+        state.put(target, offset, bytes);
         Ok(())
     }
 
     fn segments(&self) -> io::Result<BTreeMap<u32, u64>> {
-        let state = self.state();
-        if state.off {
-            return Err(power_is_off());
-        }
+        let mut state = self.state();
+        state.simple_operation()?;
+        state.sync_directory()?;
         Ok(state.segments.iter().map(|(&slot, file)| (slot, file.len() as u64)).collect())
     }
 
     fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         if state.segments.contains_key(&slot) {
-            return Ok(());
-        }
-        let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
-        if state.space_bytes.is_some_and(|space| used + bytes > space) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if let Err(error) = state.simple_operation() {
-            if state.off {
-                state.names.push(Name::Created(slot, bytes));
+            state.sync_directory()?;
+        } else {
+            let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
+            if state.space_bytes.is_some_and(|space| used + bytes > space) {
+                return Err(io::ErrorKind::StorageFull.into());
             }
-            return Err(error);
+            state.prepare_file()?;
+            state.give_name(Name::Created(slot, bytes), |state| {
+                state.segments.insert(slot, vec![0; bytes as usize]);
+            })?;
         }
-        state.segments.insert(slot, vec![0; bytes as usize]);
-        state.names.clear();
-        Ok(())
+        state.simple_operation()
     }
 
     fn segment_delete(&self, slot: u32) -> io::Result<()> {
         let mut state = self.state();
-        state.simple_operation()?;
-        if let Some(file) = state.segments.remove(&slot) {
+        let fault = state.operation()?;
+        if fault.is_none_or(|fault| fault == Fault::PowerCut)
+            && let Some(file) = state.segments.remove(&slot)
+        {
             state.names.push(Name::Deleted(slot, file));
         }
-        Ok(())
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn segment_read(&self, slot: u32, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
-        if state.off {
-            return Err(power_is_off());
-        }
+        let mut state = self.state();
+        state.simple_operation()?;
         into.copy_from_slice(state.segment(slot, offset, into.len())?);
         Ok(())
     }

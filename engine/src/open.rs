@@ -12,13 +12,14 @@ use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::limits::{BLOCK_BYTES, SPARE_SEGMENTS_MAX, SUPERBLOCK_BYTES};
 use crate::log::{Identity, Log};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Position};
 use crate::options::{Options, segment_bytes_valid};
-use crate::recovery::{RecoveryReport, replay};
+use crate::recovery::{Cut, RecoveryReport, replay};
 use crate::segments::Segments;
 use crate::storage::Storage;
 use crate::superblock::{self, Anchor, Chosen, Superblock};
 use crate::table::Table;
+use crate::verdict::Rule;
 
 /// A log that was opened.
 pub(crate) struct Opened {
@@ -35,7 +36,7 @@ pub(crate) fn open(
     options: &Options,
     storage: &Arc<dyn Storage>,
     table: &Table,
-    owner: &mut dyn FnMut(Lsn, Bytes),
+    owner: &mut dyn FnMut(Position, Bytes),
 ) -> Result<Opened, OpenError> {
     if !segment_bytes_valid(options.segment_bytes) {
         let bytes = options.segment_bytes;
@@ -44,12 +45,11 @@ pub(crate) fn open(
         )));
     }
     let disk = storage.as_ref();
-    let mut report = RecoveryReport { direct: disk.is_direct(), ..RecoveryReport::default() };
-    let Chosen { mut superblock, mut write_first, copy_damaged } = find_or_create(options, disk, &mut report)?;
+    let Chosen { mut superblock, mut write_first, rule } = find_or_create(options, disk)?;
     if superblock.owner != options.owner {
         return Err(OpenError::WrongOwner { found: superblock.owner, expected: options.owner });
     }
-    report.superblock_copy_damaged = copy_damaged;
+    let mut report = RecoveryReport::new(&superblock, rule, disk.is_direct());
     if superblock.segments.is_empty() {
         add_first_segment(disk, &mut superblock, &mut write_first)?;
     }
@@ -63,7 +63,6 @@ pub(crate) fn open(
     for (_, &slot) in superblock.segments.range(tail_index.saturating_sub(1)..=tail_index) {
         disk.segment_sync(slot).map_err(|source| io_error(disk.segment_name(slot), "syncing the tail", source))?;
     }
-    report.clean = superblock.clean && !report.created;
     superblock.incarnation += 1;
     superblock.opened = tail.lsn;
     superblock.durable = tail.lsn;
@@ -71,11 +70,15 @@ pub(crate) fn open(
     write_both(disk, &mut superblock, &mut write_first)?;
 
     report.incarnation = superblock.incarnation;
-    report.from = superblock.checkpoint.group;
-    report.tail = tail.lsn;
-    report.torn = tail.torn;
-    if let Some(torn) = &report.torn {
-        tracing::warn!(from = torn.from.0, to = torn.to.0, reason = torn.reason, "an unacknowledged group was cut");
+    for Cut { file, offset, from, to, reason, .. } in &report.cuts {
+        tracing::warn!(
+            file,
+            offset,
+            from = from.0,
+            to = to.0,
+            reason,
+            "a torn tail was cut: nothing in the log says that it was acknowledged"
+        );
     }
     let identity = Identity {
         log_id: superblock.log_id,
@@ -98,16 +101,12 @@ fn io_error(file: String, operation: &'static str, source: io::Error) -> OpenErr
 }
 
 /// Reads the superblock, or creates one that lists no segment yet.
-fn find_or_create(options: &Options, disk: &dyn Storage, report: &mut RecoveryReport) -> Result<Chosen, OpenError> {
+fn find_or_create(options: &Options, disk: &dyn Storage) -> Result<Chosen, OpenError> {
     let name = disk.superblock_name();
     let read = disk.superblock_read().map_err(|source| io_error(name.clone(), "reading the superblock", source))?;
-    if let Some(bytes) = read {
-        return superblock::choose(&bytes, &name);
-    }
-    let files = list(disk)?;
-    if let Some((&slot, _)) = files.first_key_value() {
-        let reason = format!("the superblock is missing although {} exists", disk.segment_name(slot));
-        return Err(OpenError::Corrupt { file: name, offset: 0, lsn: Lsn::ZERO, reason });
+    let segments_exist = read.is_none() && !list(disk)?.is_empty();
+    if let Some(chosen) = superblock::choose(read.as_deref(), &name, segments_exist)? {
+        return Ok(chosen);
     }
     let start = Lsn(BLOCK_BYTES as u64);
     let log_id = disk.random_u64();
@@ -127,8 +126,7 @@ fn find_or_create(options: &Options, disk: &dyn Storage, report: &mut RecoveryRe
     assert_eq!(copy.len(), SUPERBLOCK_BYTES);
     let created = disk.superblock_create(&[copy.as_slice(), copy.as_slice()].concat());
     created.map_err(|source| io_error(name, "creating the superblock", source))?;
-    report.created = true;
-    Ok(Chosen { superblock, write_first: 0, copy_damaged: false })
+    Ok(Chosen { superblock, write_first: 0, rule: Rule::NewLog })
 }
 
 /// Makes the first segment of a log that was just created, or whose creation was cut off here.

@@ -7,49 +7,94 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::OpenError;
-use crate::group::{self, RecordKind};
-use crate::lsn::Lsn;
+use crate::group::{self, Follower, RecordKind};
+use crate::lsn::{Lsn, Position};
+use crate::options::Owner;
 use crate::scan::{Scanner, Tail};
 use crate::storage::Storage;
 use crate::superblock::Superblock;
 use crate::table::Table;
+use crate::verdict::Rule;
 
-/// A group at the log's end that was never acknowledged and is cut.
+/// Bytes at the log's end that nothing in the log says to have been acknowledged, and that are cut off.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TornTail {
-    /// Where it starts.
+pub struct Cut {
+    /// The file.
+    pub file: String,
+    /// Where in the file they start, in bytes.
+    pub offset: u64,
+    /// Where they start.
     pub from: Lsn,
-    /// The position just past what it claims to be, or past its first block.
+    /// The position just past what they claim to be, or past their first block.
     pub to: Lsn,
-    /// Why it is not valid.
+    /// The row of the decision table.
+    pub rule: Rule,
+    /// Why they are not valid.
     pub reason: String,
 }
 
 /// What opening a log found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecoveryReport {
+    /// Random number that names the log.
+    pub log_id: u64,
+    /// Whose log it is.
+    pub owner: Owner,
     /// The log did not exist before.
     pub created: bool,
     /// The log was closed cleanly before.
     pub clean: bool,
     /// How often the log was opened, this time included.
     pub incarnation: u64,
+    /// What the superblock's two copies came to.
+    pub superblock: Rule,
     /// Where replay started.
     pub from: Lsn,
     /// Where the log ends, and new groups go.
     pub tail: Lsn,
+    /// Why it ends there.
+    pub ended_by: Rule,
+    /// The largest position that anything in the log stated to be durable.
+    pub durable: Lsn,
+    /// What stated it.
+    pub durable_by: String,
+    /// Segments read.
+    pub segments: u64,
     /// Groups read.
     pub groups: u64,
     /// Owner records handed out.
     pub records: u64,
     /// Bytes of log read from `from` to `tail`.
     pub bytes: u64,
-    /// A group that was cut.
-    pub torn: Option<TornTail>,
-    /// One copy of the superblock was damaged or torn; the other held, and both are written anew.
-    pub superblock_copy_damaged: bool,
+    /// What was cut off.
+    pub cuts: Vec<Cut>,
     /// Groups bypass the page cache.
     pub direct: bool,
+}
+
+impl RecoveryReport {
+    /// The report of a log that was found, before anything was read.
+    pub(crate) fn new(superblock: &Superblock, rule: Rule, direct: bool) -> RecoveryReport {
+        RecoveryReport {
+            log_id: superblock.log_id,
+            owner: superblock.owner,
+            created: rule == Rule::NewLog,
+            clean: superblock.clean && rule != Rule::NewLog,
+            incarnation: superblock.incarnation,
+            superblock: rule,
+            from: superblock.checkpoint.group,
+            tail: superblock.checkpoint.group,
+            ended_by: Rule::EndOfLog,
+            durable: superblock.durable,
+            durable_by: String::new(),
+            segments: 0,
+            groups: 0,
+            records: 0,
+            bytes: 0,
+            cuts: Vec::new(),
+            direct,
+        }
+    }
 }
 
 /// Hands out all records from the checkpoint to the tail.
@@ -57,7 +102,7 @@ pub(crate) fn replay(
     storage: &Arc<dyn Storage>,
     superblock: &Superblock,
     table: &Table,
-    owner: &mut dyn FnMut(Lsn, Bytes),
+    owner: &mut dyn FnMut(Position, Bytes),
     report: &mut RecoveryReport,
 ) -> Result<Tail, OpenError> {
     let mut scanner = Scanner::new(Arc::clone(storage), superblock.clone())?;
@@ -65,6 +110,8 @@ pub(crate) fn replay(
     while let Some(info) = scanner.next_group()? {
         report.groups += 1;
         report.bytes += info.padded_bytes();
+        let group = scanner.bytes(&info);
+        let mut follower = Follower::new(group, &info);
         let mut take = |offset: usize, kind: RecordKind, payload: &[u8]| {
             let lsn = Lsn(info.lsn.0 + offset as u64);
             if lsn < superblock.checkpoint.begin {
@@ -73,7 +120,8 @@ pub(crate) fn replay(
             match kind {
                 RecordKind::Owner => {
                     records += 1;
-                    owner(lsn, Bytes::copy_from_slice(payload));
+                    let chain = follower.chain_at(offset + payload.len());
+                    owner(Position { lsn, chain }, Bytes::copy_from_slice(payload));
                     Ok(())
                 }
                 RecordKind::TableSlice => table.load(lsn, payload).ok_or(lsn),
@@ -82,19 +130,32 @@ pub(crate) fn replay(
                 RecordKind::CheckpointBegin | RecordKind::CheckpointEnd => Ok(()),
             }
         };
-        match group::records(scanner.bytes(&info), &info, &mut take) {
+        match group::records(group, &info, &mut take) {
             Some(Ok(())) => {}
-            Some(Err(lsn)) => return Err(scanner.corrupt(lsn, "the table slice cannot be read".to_owned())),
-            None => return Err(scanner.corrupt(info.lsn, "the group's records contradict its header".to_owned())),
+            Some(Err(lsn)) => {
+                let reason = "the table slice cannot be read".to_owned();
+                return Err(scanner.corrupt(lsn, Rule::RecordsContradict, reason));
+            }
+            None => {
+                let reason = "the group's records contradict its header".to_owned();
+                return Err(scanner.corrupt(info.lsn, Rule::RecordsContradict, reason));
+            }
         }
     }
     report.records = records;
     let tail = scanner.finish();
+    report.tail = tail.lsn;
+    report.ended_by = tail.ended_by;
+    report.durable = tail.durable;
+    report.durable_by.clone_from(&tail.durable_by);
+    report.segments = tail.segments;
+    report.cuts.clone_from(&tail.cuts);
     if let Some(index) = table.missing_segment() {
         return Err(OpenError::Corrupt {
             file: storage.superblock_name(),
             offset: 0,
             lsn: Lsn(index * superblock.segment_bytes),
+            rule: Rule::SegmentUnlisted,
             reason: format!("values live in segment {index}, which is not listed"),
         });
     }

@@ -1,8 +1,8 @@
-//! Reads groups back in order, and tells a torn tail from damage (`FORMAT.md`, "Torn tail or damage").
+//! Reads groups back in order and finds out, at the first position without one, what the decision table asks
+//! (`verdict`; `FORMAT.md`, "The decision table").
 //!
-//! Invariants: a group is handed out only if it is valid; the scan ends cleanly only if nothing valid anywhere states
-//! that what lies at or past the end was durable; at most one segment is in memory; nothing is written.
-//! Not here: what the records mean (`recovery`, `dump`).
+//! Invariants: a group is handed out only if it is valid; what is decided is decided by `verdict`; at most one segment is
+//! in memory; nothing is written. Not here: what the records mean (`recovery`, `inspect`).
 
 use std::io;
 use std::sync::Arc;
@@ -12,19 +12,33 @@ use crate::error::OpenError;
 use crate::group::{self, Expect, Flaw, GroupInfo};
 use crate::limits::BLOCK_BYTES;
 use crate::lsn::Lsn;
-use crate::recovery::TornTail;
+use crate::recovery::Cut;
 use crate::segment::SegmentHeader;
 use crate::storage::Storage;
 use crate::superblock::Superblock;
+use crate::verdict::{self, Found, Next, Reach, Rule, Verdict};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// What is known besides where a valid group stands, which needs nothing else.
+const UNREAD: (Next, Reach, Option<SegmentHeader>) = (Next::Unlisted, Reach::Beyond, None);
 
 /// Where the valid log ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Tail {
+    /// Where the last group ends.
     pub(crate) lsn: Lsn,
+    /// The chain value there.
     pub(crate) chain: u64,
-    pub(crate) torn: Option<TornTail>,
+    /// Why the log ends there.
+    pub(crate) ended_by: Rule,
+    /// What is cut off.
+    pub(crate) cuts: Vec<Cut>,
+    /// The largest position that anything valid states to be durable, and what states it.
+    pub(crate) durable: Lsn,
+    pub(crate) durable_by: String,
+    /// Segments that groups were read from.
+    pub(crate) segments: u64,
 }
 
 /// Reads the groups from the checkpoint to the tail.
@@ -34,33 +48,44 @@ pub(crate) struct Scanner {
     buffer: Buffer,
     /// The segment in the buffer.
     segment: u64,
-    next: Lsn,
-    chain: u64,
-    /// The largest position that anything valid states to be durable, and what states it.
-    durable: Lsn,
-    durable_by: String,
-    torn: Option<TornTail>,
+    /// Where the next group is expected: where the last one ends, or the start of the segment after.
+    at: Lsn,
+    tail: Tail,
+    /// What an opening left that the superblock does not know of.
+    later: Option<String>,
+    /// The group that goes on with this log in the next segment, whose header is lost: where it is, and its bytes.
+    headless: Option<(Lsn, u64)>,
 }
 
 impl Scanner {
     /// A scan from the superblock's checkpoint.
     pub(crate) fn new(storage: Arc<dyn Storage>, superblock: Superblock) -> Result<Scanner, OpenError> {
         let start = superblock.checkpoint.group;
+        let tail = Tail {
+            lsn: start,
+            chain: superblock.checkpoint.chain,
+            ended_by: Rule::EndOfLog,
+            cuts: Vec::new(),
+            durable: superblock.durable,
+            durable_by: "the superblock".to_owned(),
+            segments: 1,
+        };
         let mut scanner = Scanner {
             buffer: Buffer::zeroed(superblock.segment_bytes as usize),
             segment: start.segment(superblock.segment_bytes),
-            next: start,
-            chain: superblock.checkpoint.chain,
-            durable: superblock.durable,
-            durable_by: "the superblock".to_owned(),
-            torn: None,
+            at: start,
+            tail,
+            later: None,
+            headless: None,
             storage,
             superblock,
         };
         let offset = start.offset(scanner.superblock.segment_bytes);
-        if !offset.is_multiple_of(BLOCK) || offset == 0 {
+        let listed = scanner.superblock.segments.contains_key(&scanner.segment);
+        if !offset.is_multiple_of(BLOCK) || offset == 0 || !listed {
             let reason = format!("the superblock names LSN {start} as the checkpoint, where no group can start");
-            return Err(scanner.corrupt_file(scanner.storage.superblock_name(), 0, start, reason));
+            let file = scanner.storage.superblock_name();
+            return Err(corrupt_file(file, 0, start, Rule::CheckpointMisplaced, reason));
         }
         scanner.check_files()?;
         scanner.load(scanner.segment)?;
@@ -69,23 +94,35 @@ impl Scanner {
 
     /// The next valid group; `None` at the tail, which [`Scanner::finish`] then gives.
     pub(crate) fn next_group(&mut self) -> Result<Option<GroupInfo>, OpenError> {
-        let first_of_scan = self.next == self.superblock.checkpoint.group;
-        let header_missing = first_of_scan && self.header().is_none();
-        let flaw = match self.check_here() {
-            Ok(info) if !header_missing => return Ok(Some(self.advance(info))),
-            Ok(_) => "the segment's header is not valid".to_owned(),
-            Err(flaw) => {
-                self.note_torn(flaw);
-                flaw.to_string()
+        loop {
+            let checked = self.check_at(self.at);
+            let found = self.found(&checked);
+            let begun_bytes = if found == Found::Sound { 0 } else { self.begun_bytes() };
+            let (next, reach, header) = if found == Found::Sound { UNREAD } else { self.read_on()? };
+            let (found, begun_bytes) = self.headless.map_or((found, begun_bytes), |(at, bytes)| {
+                self.at = at;
+                (Found::HeaderLost, bytes)
+            });
+            let rule = verdict::position(found, next, reach);
+            let flaw = || match checked {
+                Err(flaw) if found != Found::HeaderLost => flaw.to_string(),
+                Ok(_) | Err(_) => "the segment's header is not valid".to_owned(),
+            };
+            match (rule.verdict(), checked) {
+                (Verdict::Accept, Ok(info)) if rule == Rule::GroupSound => return Ok(Some(self.advance(info))),
+                (Verdict::Accept, _) if rule == Rule::NextSegment => self.go_on(),
+                (Verdict::Accept | Verdict::Ignore, _) => {
+                    self.tail.ended_by = rule;
+                    return Ok(None);
+                }
+                (Verdict::Cut, _) => {
+                    self.tail.ended_by = rule;
+                    self.tail.cuts.push(self.cut(begun_bytes, rule, flaw()));
+                    return Ok(None);
+                }
+                (Verdict::Refuse, _) => return Err(self.refuse(rule, &flaw(), header)),
             }
-        };
-        let found = if header_missing { None } else { self.next_segment(&flaw)? };
-        if found.is_some() {
-            self.torn = None;
-            return Ok(found);
         }
-        self.look_past(&flaw)?;
-        Ok(None)
     }
 
     /// The bytes of the group that was handed out last.
@@ -96,18 +133,14 @@ impl Scanner {
 
     /// Where the log ends, after `next_group` gave `None`.
     pub(crate) fn finish(self) -> Tail {
-        Tail { lsn: self.next, chain: self.chain, torn: self.torn }
+        self.tail
     }
 
     /// The error for damage at `lsn`.
-    pub(crate) fn corrupt(&self, lsn: Lsn, reason: String) -> OpenError {
+    pub(crate) fn corrupt(&self, lsn: Lsn, rule: Rule, reason: String) -> OpenError {
         let index = lsn.segment(self.superblock.segment_bytes);
         let offset = lsn.offset(self.superblock.segment_bytes);
-        self.corrupt_file(self.name(index), offset, lsn, reason)
-    }
-
-    fn corrupt_file(&self, file: String, offset: u64, lsn: Lsn, reason: String) -> OpenError {
-        OpenError::Corrupt { file, offset, lsn, reason }
+        corrupt_file(self.name(index), offset, lsn, rule, reason)
     }
 
     fn name(&self, index: u64) -> String {
@@ -115,62 +148,94 @@ impl Scanner {
         slot.map_or_else(|| format!("segment {index}"), |&slot| self.storage.segment_name(slot))
     }
 
-    /// Every listed file must be there, with its size.
-    fn check_files(&self) -> Result<(), OpenError> {
+    fn start_of(&self, index: u64) -> Lsn {
+        Lsn(index * self.superblock.segment_bytes)
+    }
+
+    /// Every listed file must be there, with its size; and no other may hold a segment that should be listed.
+    fn check_files(&mut self) -> Result<(), OpenError> {
         let files = self.storage.segments().map_err(|source| OpenError::Io {
             file: self.storage.superblock_name(),
             operation: "listing the segment files",
             source,
         })?;
         for (&index, slot) in &self.superblock.segments {
-            let lsn = Lsn(index * self.superblock.segment_bytes);
+            let lsn = self.start_of(index);
             match files.get(slot) {
                 Some(&bytes) if bytes == self.superblock.segment_bytes => {}
                 Some(&bytes) => {
                     let reason = format!("the file has {bytes} bytes, not {}", self.superblock.segment_bytes);
-                    return Err(self.corrupt(Lsn(lsn.0 + bytes.min(self.superblock.segment_bytes - 1)), reason));
+                    let lsn = Lsn(lsn.0 + bytes.min(self.superblock.segment_bytes - 1));
+                    return Err(self.corrupt(lsn, Rule::SegmentSize, reason));
                 }
-                None => return Err(self.corrupt(lsn, format!("the file of segment {index} is missing"))),
+                None => {
+                    let reason = format!("the file of segment {index} is missing");
+                    return Err(self.corrupt(lsn, Rule::SegmentMissing, reason));
+                }
+            }
+        }
+        let last = self.superblock.segments.keys().next_back().copied().unwrap_or(0);
+        for &slot in files.keys().filter(|slot| !self.superblock.segments.values().any(|listed| listed == *slot)) {
+            // A file that cannot be read is not part of the log, and is found out when it is used again.
+            let Some(header) = self.header_of_unlisted(slot) else { continue };
+            if header.index > last || header.incarnation > self.superblock.incarnation {
+                let file = self.storage.segment_name(slot);
+                let reason = format!(
+                    "the file holds segment {} of opening {}, of which the superblock does not know: \
+                     it is older than the log",
+                    header.index, header.incarnation
+                );
+                return Err(corrupt_file(file, 0, self.start_of(header.index), Rule::SuperblockOld, reason));
             }
         }
         Ok(())
     }
 
+    fn header_of_unlisted(&self, slot: u32) -> Option<SegmentHeader> {
+        let mut block = Buffer::zeroed(BLOCK_BYTES);
+        self.storage.segment_read(slot, 0, block.content_mut()).ok()?;
+        let header = SegmentHeader::parse_any(block.content(), self.superblock.log_id)?;
+        (header.index < u64::MAX / self.superblock.segment_bytes).then_some(header)
+    }
+
     fn load(&mut self, index: u64) -> Result<(), OpenError> {
         self.segment = index;
-        let lsn = Lsn(index * self.superblock.segment_bytes);
-        let Some(&slot) = self.superblock.segments.get(&index) else {
-            return Err(self.corrupt(lsn, format!("segment {index} is not listed in the superblock")));
-        };
+        let slot = self.superblock.segments[&index];
         let read = self.storage.segment_read(slot, 0, self.buffer.content_mut());
         read.map_err(|source| {
             if source.kind() == io::ErrorKind::UnexpectedEof {
-                self.corrupt(lsn, "the file is too short".to_owned())
+                self.corrupt(self.start_of(index), Rule::SegmentSize, "the file is too short".to_owned())
             } else {
                 OpenError::Io { file: self.name(index), operation: "reading a segment", source }
             }
         })
     }
 
+    /// The loaded segment's header.
     fn header(&self) -> Option<SegmentHeader> {
         SegmentHeader::parse(self.buffer.content(), self.superblock.log_id, self.segment)
     }
 
-    /// Checks the group at `next` in the loaded segment.
-    fn check_here(&self) -> Result<GroupInfo, Flaw> {
-        if self.next.segment(self.superblock.segment_bytes) != self.segment {
-            return Err(Flaw::Length);
+    /// The decision table's word for what stands here.
+    fn found(&self, checked: &Result<GroupInfo, Flaw>) -> Found {
+        match checked {
+            // Later segments are entered by their headers.
+            Ok(_) if self.at == self.superblock.checkpoint.group && self.header().is_none() => Found::HeaderLost,
+            Ok(_) => Found::Sound,
+            Err(flaw) => found_flaw(*flaw),
         }
-        self.check_at(self.next)
     }
 
     fn check_at(&self, lsn: Lsn) -> Result<GroupInfo, Flaw> {
+        if lsn.segment(self.superblock.segment_bytes) != self.segment {
+            return Err(Flaw::SegmentEnd);
+        }
         let expect = Expect {
             log_id: self.superblock.log_id,
             lsn,
             incarnation: self.superblock.incarnation,
             opened: self.superblock.opened,
-            chain: self.chain,
+            chain: self.tail.chain,
         };
         let at = lsn.offset(self.superblock.segment_bytes) as usize;
         group::check(&self.buffer.content()[at..], &expect)
@@ -178,110 +243,164 @@ impl Scanner {
 
     fn advance(&mut self, info: GroupInfo) -> GroupInfo {
         self.claim(info.durable, info.lsn);
-        self.next = info.end();
-        self.chain = info.chain_after();
+        self.at = info.end();
+        self.tail.lsn = self.at;
+        self.tail.chain = info.chain_after();
         info
     }
 
+    /// Goes to the first group of the segment that was loaded.
+    fn go_on(&mut self) {
+        let start = self.start_of(self.segment);
+        self.claim(self.tail.lsn, start);
+        self.at = Lsn(start.0 + BLOCK);
+        self.tail.segments += 1;
+    }
+
     fn claim(&mut self, durable: Lsn, by: Lsn) {
-        if durable > self.durable {
-            self.durable = durable;
-            self.durable_by = format!("the group at LSN {by}");
+        if durable > self.tail.durable {
+            self.tail.durable = durable;
+            self.tail.durable_by =
+                if by.offset(self.superblock.segment_bytes) == 0 { "the segment header" } else { "the group" }
+                    .to_owned()
+                    + &format!(" at LSN {by}");
         }
     }
 
-    /// Goes on in the next segment, if that one says that the log went on there.
-    fn next_segment(&mut self, flaw: &str) -> Result<Option<GroupInfo>, OpenError> {
-        let stop = self.next;
-        self.collect_claims(stop);
-        let index = self.segment + 1;
-        if !self.superblock.segments.contains_key(&index) {
-            if let Some((&later, _)) = self.superblock.segments.range(index..).next() {
-                let lsn = Lsn(index * self.superblock.segment_bytes);
-                return Err(self.corrupt(lsn, format!("segment {index} is not listed, but segment {later} is")));
-            }
-            return Ok(None);
+    fn reach(&self) -> Reach {
+        match &self.later {
+            Some(_) => Reach::Later,
+            None if self.at < self.tail.durable => Reach::Below,
+            None => Reach::Beyond,
         }
+    }
+
+    /// What else the table asks where no valid group stands.
+    fn read_on(&mut self) -> Result<(Next, Reach, Option<SegmentHeader>), OpenError> {
+        self.collect_claims();
+        // Not that of `at`: a segment that is full to its last byte ends where the next one starts.
+        let here = self.segment;
+        let (next, header) = self.read_next()?;
+        if next != Next::EndsHere {
+            self.collect_later_claims(here)?;
+        }
+        Ok((next, self.reach(), header))
+    }
+
+    /// Loads the next listed segment, if there is one, and reads what its header says of the end of this one.
+    fn read_next(&mut self) -> Result<(Next, Option<SegmentHeader>), OpenError> {
+        let Some(index) = self.superblock.segments.range(self.segment + 1..).next().map(|(&index, _)| index) else {
+            return Ok((Next::Unlisted, None));
+        };
         self.load(index)?;
-        let Some(header) = self.header() else { return Ok(None) };
-        if header.final_lsn > stop {
-            let reason = format!("{flaw}, but segment {index} says that the log goes on to LSN {}", header.final_lsn);
-            return Err(self.corrupt(stop, reason));
-        }
-        if header.final_lsn < stop {
-            // Left over from an opening whose first write to the segment was torn; the log went on before it.
-            return Ok(None);
-        }
-        if header.chain != self.chain {
-            let reason = format!("segment {index} follows another history of the log (chain value)");
-            return Err(self.corrupt(Lsn(index * self.superblock.segment_bytes), reason));
-        }
-        self.claim(header.final_lsn, Lsn(index * self.superblock.segment_bytes));
-        let first = Lsn(index * self.superblock.segment_bytes + BLOCK);
-        match self.check_at(first) {
-            Ok(info) => Ok(Some(self.advance(info))),
-            Err(flaw) => {
-                self.note_torn_at(first, flaw);
-                Ok(None)
-            }
-        }
+        let Some(header) = self.header() else {
+            let first = Lsn(self.start_of(index).0 + BLOCK);
+            self.headless = self.check_at(first).ok().map(|info| (first, info.padded_bytes()));
+            return Ok((Next::NoHeader, None));
+        };
+        let next = if header.incarnation > self.superblock.incarnation {
+            Next::Later
+        } else if header.final_lsn > self.tail.lsn {
+            Next::EndsPast
+        } else if header.final_lsn < self.at {
+            Next::EndsBefore
+        } else if header.chain == self.tail.chain {
+            Next::EndsHere
+        } else {
+            Next::EndsHereOtherwise
+        };
+        Ok((next, Some(header)))
     }
 
-    /// Past the end of the valid log: does anything state that this or something later was durable?
-    fn look_past(&mut self, flaw: &str) -> Result<(), OpenError> {
-        self.collect_claims(self.next);
-        let later: Vec<u64> = self.superblock.segments.range(self.segment + 1..).map(|(&index, _)| index).collect();
+    /// What does everything in the segments after `here` state, in which the valid log ends?
+    fn collect_later_claims(&mut self, here: u64) -> Result<(), OpenError> {
+        let later: Vec<u64> = self.superblock.segments.range(here + 1..).map(|(&index, _)| index).collect();
         for index in later {
-            self.load(index)?;
-            self.collect_claims(self.next);
-        }
-        if self.next < self.durable {
-            let reason =
-                format!("{flaw}, but {} says that all before LSN {} was durable", self.durable_by, self.durable);
-            return Err(self.corrupt(self.next, reason));
+            if index != self.segment {
+                self.load(index)?;
+            }
+            self.collect_claims();
         }
         Ok(())
     }
 
-    /// Takes what valid headers in the loaded segment, at `from` or later, state to be durable.
-    fn collect_claims(&mut self, from: Lsn) {
-        let base = self.segment * self.superblock.segment_bytes;
-        if let Some(header) = self.header()
-            && header.incarnation <= self.superblock.incarnation
-        {
-            self.claim(header.final_lsn, Lsn(base));
+    /// Takes what valid headers in the loaded segment, where the scan stands or later, state to be durable.
+    fn collect_claims(&mut self) {
+        let start = self.start_of(self.segment);
+        if let Some(header) = self.header() {
+            self.take_claim(header.final_lsn, header.incarnation, start);
         }
-        let mut at = from.0.saturating_sub(base).max(BLOCK);
+        let mut at = self.at.0.saturating_sub(start.0).max(BLOCK);
         while at < self.superblock.segment_bytes {
-            let claim = group::parse_header(&self.buffer.content()[at as usize..]).ok().filter(|info| {
-                info.log_id == self.superblock.log_id
-                    && info.lsn.0 == base + at
-                    && info.incarnation <= self.superblock.incarnation
-            });
-            if let Some(info) = claim {
-                self.claim(info.durable, info.lsn);
+            let lsn = Lsn(start.0 + at);
+            let info = group::parse_header(&self.buffer.content()[at as usize..]).ok();
+            if let Some(info) = info.filter(|info| info.log_id == self.superblock.log_id && info.lsn == lsn) {
+                self.take_claim(info.durable, info.incarnation, lsn);
             }
             at += BLOCK;
         }
     }
 
-    fn note_torn(&mut self, flaw: Flaw) {
-        if self.next.segment(self.superblock.segment_bytes) == self.segment {
-            self.note_torn_at(self.next, flaw);
+    fn take_claim(&mut self, durable: Lsn, incarnation: u64, by: Lsn) {
+        if incarnation <= self.superblock.incarnation {
+            self.claim(durable, by);
+        } else if self.later.is_none() {
+            self.later = Some(format!(
+                "LSN {by} was written by opening {incarnation} of the log, of which the superblock ({}) does not know: \
+                 it is older than the log",
+                self.superblock.incarnation
+            ));
         }
     }
 
-    /// Remembers a group that was begun here; old blocks of a reused file and zeros are no groups.
-    fn note_torn_at(&mut self, lsn: Lsn, flaw: Flaw) {
-        let begun = match flaw {
-            Flaw::Zeros | Flaw::NoMagic | Flaw::OtherLog | Flaw::OtherLsn(_) => false,
-            Flaw::HeaderCrc | Flaw::HeaderFields | Flaw::OtherIncarnation | Flaw::Chain => true,
-            Flaw::Length | Flaw::PayloadCrc => true,
-        };
-        if begun {
-            let at = lsn.offset(self.superblock.segment_bytes) as usize;
-            let bytes = group::parse_header(&self.buffer.content()[at..]).map_or(BLOCK, |info| info.padded_bytes());
-            self.torn = Some(TornTail { from: lsn, to: Lsn(lsn.0 + bytes), reason: flaw.to_string() });
+    /// Bytes of what was begun where the scan stands, as far as a header tells.
+    fn begun_bytes(&self) -> u64 {
+        if self.at.segment(self.superblock.segment_bytes) != self.segment {
+            return 0;
         }
+        let at = self.at.offset(self.superblock.segment_bytes) as usize;
+        let left = self.superblock.segment_bytes - at as u64;
+        group::parse_header(&self.buffer.content()[at..]).map_or(BLOCK, |info| info.padded_bytes()).min(left)
+    }
+
+    fn cut(&self, bytes: u64, rule: Rule, reason: String) -> Cut {
+        let offset = self.at.offset(self.superblock.segment_bytes);
+        let file = self.name(self.at.segment(self.superblock.segment_bytes));
+        Cut { file, offset, from: self.at, to: Lsn(self.at.0 + bytes), rule, reason }
+    }
+
+    fn refuse(&self, rule: Rule, flaw: &str, next: Option<SegmentHeader>) -> OpenError {
+        let Tail { durable, durable_by, .. } = &self.tail;
+        let mut lsn = self.at;
+        let reason = if rule == Rule::SuperblockOld {
+            self.later.clone().unwrap_or_else(|| format!("{flaw}: the superblock is older than the log"))
+        } else if rule == Rule::LogWentOn {
+            let goes_on = next.map_or(*durable, |header| header.final_lsn);
+            format!("{flaw}, but the next segment says that the log goes on to LSN {goes_on}")
+        } else if rule == Rule::OtherHistory {
+            lsn = next.map_or(lsn, |header| self.start_of(header.index));
+            "the segment follows another history of the log (chain value)".to_owned()
+        } else {
+            if rule == Rule::SegmentHeaderDamaged {
+                lsn = self.start_of(lsn.segment(self.superblock.segment_bytes));
+            }
+            format!("{flaw}, but {durable_by} says that all before LSN {durable} was durable")
+        };
+        self.corrupt(lsn, rule, reason)
+    }
+}
+
+fn corrupt_file(file: String, offset: u64, lsn: Lsn, rule: Rule, reason: String) -> OpenError {
+    OpenError::Corrupt { file, offset, lsn, rule, reason }
+}
+
+/// The decision table's word for why a group is not valid.
+pub(crate) fn found_flaw(flaw: Flaw) -> Found {
+    match flaw {
+        Flaw::Zeros | Flaw::SegmentEnd => Found::Zeros,
+        Flaw::NoMagic | Flaw::OtherLog | Flaw::OtherLsn(_) => Found::Foreign,
+        Flaw::HeaderCrc | Flaw::HeaderFields | Flaw::Chain | Flaw::Length | Flaw::PayloadCrc => Found::Begun,
+        Flaw::OtherIncarnation => Found::Earlier,
+        Flaw::LaterIncarnation => Found::Later,
     }
 }

@@ -47,19 +47,29 @@ impl SegmentHeader {
 
     /// Reads the header of segment `index` of log `log_id`; `None` if the block is anything else.
     pub(crate) fn parse(block: &[u8], log_id: u64, index: u64) -> Option<SegmentHeader> {
+        SegmentHeader::parse_any(block, log_id).filter(|header| header.index == index)
+    }
+
+    /// Reads the header of any segment of log `log_id`; `None` if the block is anything else.
+    pub(crate) fn parse_any(block: &[u8], log_id: u64) -> Option<SegmentHeader> {
+        SegmentHeader::parse_own(block).filter(|header| header.log_id == log_id)
+    }
+
+    /// Reads the header of any segment of whatever log; `None` if the block is anything else.
+    pub(crate) fn parse_own(block: &[u8]) -> Option<SegmentHeader> {
         let block = block.get(..BLOCK_BYTES)?;
         let crc = get_u32(block, AT_CRC);
-        if get_u64(block, AT_MAGIC) != MAGIC || crc32c::crc32c(&block[..AT_CRC.start]) != crc {
+        let reserved = block[AT_CHAIN.end..AT_CRC.start].iter().all(|&byte| byte == 0);
+        if get_u64(block, AT_MAGIC) != MAGIC || crc32c::crc32c(&block[..AT_CRC.start]) != crc || !reserved {
             return None;
         }
-        let header = SegmentHeader {
+        Some(SegmentHeader {
             log_id: get_u64(block, AT_LOG_ID),
             index: get_u64(block, AT_INDEX),
             incarnation: get_u64(block, AT_INCARNATION),
             final_lsn: Lsn(get_u64(block, AT_FINAL)),
             chain: get_u64(block, AT_CHAIN),
-        };
-        (header.log_id == log_id && header.index == index).then_some(header)
+        })
     }
 }
 

@@ -6,9 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::error::LogError;
+use crate::error::{LogError, advice};
 use crate::ledger::{Ledger, Ticket};
-use crate::limits::{NO_SPACE_RETRY_US, SEGMENTS_MAX, SPARE_SEGMENTS_MAX};
+use crate::limits::{NO_SPACE_RETRY_US, NO_SPACE_WARN_US, SEGMENTS_MAX, SPARE_SEGMENTS_MAX};
 use crate::lsn::Lsn;
 use crate::storage::{Storage, is_no_space};
 use crate::table::Table;
@@ -37,11 +37,13 @@ pub(crate) struct Segments {
     spares: Vec<u32>,
     /// The next slot number that no file ever had in this incarnation.
     fresh_slot: u32,
+    /// When lacking space is to be said again; 0 if it does not lack.
+    warn_at_us: u64,
 }
 
 impl Segments {
     pub(crate) fn new(segment_bytes: u64, ready_through: u64, spares: Vec<u32>, fresh_slot: u32) -> Segments {
-        Segments { segment_bytes, ready_through, next: Next::Idle, spares, fresh_slot }
+        Segments { segment_bytes, ready_through, next: Next::Idle, spares, fresh_slot, warn_at_us: 0 }
     }
 
     /// Whether the group at `lsn` may be written now.
@@ -104,6 +106,10 @@ impl Segments {
         assert_eq!(self.next, Next::Creating { slot });
         match result {
             Ok(()) => {
+                if self.warn_at_us > 0 {
+                    tracing::info!(file = storage.segment_name(slot), "there is space for the next segment again");
+                    self.warn_at_us = 0;
+                }
                 let index = self.ready_through + 1;
                 table.segment_listed(index, slot);
                 let ticket = ledger.change(|wanted| {
@@ -115,7 +121,11 @@ impl Segments {
             }
             Err(error) if is_no_space(&error) => {
                 let file = storage.segment_name(slot);
-                tracing::warn!(file, %error, "no space for the next segment; trying again");
+                if now_us >= self.warn_at_us {
+                    let advice = advice(&error);
+                    tracing::warn!(file, %error, advice, "no space for the next segment; trying each second");
+                    self.warn_at_us = now_us + NO_SPACE_WARN_US;
+                }
                 self.next = Next::NoSpace { slot, retry_at_us: now_us + NO_SPACE_RETRY_US };
                 Ok(())
             }
@@ -123,6 +133,7 @@ impl Segments {
                 file: storage.segment_name(slot),
                 operation: "creating a segment",
                 reason: error.to_string(),
+                advice: advice(&error),
             }),
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use crate::buffer::Buffer;
 
@@ -53,7 +54,8 @@ pub trait Storage: Send + Sync {
     /// What the operating system answers.
     fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()>;
 
-    /// The segment files that exist whole: slot and size in bytes. Unfinished ones are removed.
+    /// The segment files that exist whole, under names that are durable: slot and size in bytes. Unfinished ones are
+    /// removed.
     ///
     /// # Errors
     /// What the operating system answers.
@@ -101,6 +103,24 @@ pub trait Storage: Send + Sync {
 
     /// Name of a segment file, for messages.
     fn segment_name(&self, slot: u32) -> String;
+}
+
+/// A read that failed, and where in its file.
+#[derive(Debug, thiserror::Error)]
+#[error("offset {offset}: {source}")]
+pub struct ReadFailed {
+    /// Where, in bytes.
+    pub offset: u64,
+    /// What the operating system answered.
+    pub source: io::Error,
+}
+
+/// Whether an error says that the disk is broken, and not that something has to be set or made room for.
+pub(crate) fn is_broken(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadFailed>());
+    let broken = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA, Errno::REMOTEIO];
+    let number = Errno::from_io_error(cause.map_or(error, |failed| &failed.source));
+    number.is_some_and(|number| broken.contains(&number))
 }
 
 /// Whether an error says that there is no space now, which may change.

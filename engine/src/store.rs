@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::checkpoint::{Phase, empty_segments, victims};
+use crate::damaged::Damaged;
 use crate::error::{LogError, OpenError};
 use crate::group::{GroupKind, RecordKind};
 use crate::ledger::{Ledger, Ticket};
@@ -17,10 +18,11 @@ use crate::limits::{
     RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Position};
 use crate::open;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
+use crate::scrub::{SealedSegments, SegmentPlace};
 use crate::segments::Segments;
 use crate::storage::{Disk, Storage};
 use crate::table::{Table, Walk, WalkEnd};
@@ -87,6 +89,7 @@ pub struct Store<D> {
     /// The begin record of the last begun checkpoint, and the size of the last finished one.
     checkpoint_begin: Lsn,
     checkpoint_size: u64,
+    damaged: Damaged,
     closing: Closing,
     failed: Option<LogError>,
     now_us: u64,
@@ -111,7 +114,7 @@ impl<D: Disk> Store<D> {
         disk: D,
         worker: Worker,
         table: Table,
-        replay: &mut dyn FnMut(Lsn, Bytes),
+        replay: &mut dyn FnMut(Position, Bytes),
     ) -> Result<(Store<D>, RecoveryReport), OpenError> {
         let opened = open::open(&options, &storage, &table, replay)?;
         let superblock = opened.ledger.wanted();
@@ -129,6 +132,7 @@ impl<D: Disk> Store<D> {
             phase: Phase::Idle,
             checkpoint_begin: checkpoint.begin,
             checkpoint_size: checkpoint.size,
+            damaged: Damaged::default(),
             closing: Closing::No,
             failed: None,
             now_us: 0,
@@ -144,12 +148,12 @@ impl<D: Disk> Store<D> {
     }
 
     /// Appends an owner's record: `encode` appends the payload to the vector that it is given and touches nothing
-    /// before. Returns the position of the payload's first byte. After a failure the record goes nowhere.
+    /// before. Returns where it stands; replay gives the same. After a failure the record goes nowhere.
     ///
     /// # Panics
     /// The payload exceeds [`Store::record_bytes_max`], or the log is being closed.
     #[inline]
-    pub fn append(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Lsn {
+    pub fn append(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Position {
         assert!(self.closing == Closing::No, "nothing is appended after close_start");
         self.log.append(RecordKind::Owner, encode)
     }
@@ -305,7 +309,8 @@ impl<D: Disk> Store<D> {
         [inline, seal, self.segments.retry_at_us(), self.ledger.retry_at_us()].into_iter().flatten().min()
     }
 
-    /// Whether the owner should begin a checkpoint: enough log since the last one, or one would free space that lacks.
+    /// Whether the owner should begin a checkpoint: enough log since the last one, or one would free space that lacks, or
+    /// the next open should not need what is damaged.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
         let idle = matches!(self.phase, Phase::Idle) && self.closing == Closing::No && self.failed.is_none();
@@ -314,7 +319,10 @@ impl<D: Disk> Store<D> {
         let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
         let affordable =
             self.segments.ready_bytes(self.log.position()) > self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
-        idle && (enough || (older && affordable && self.room() == Room::Scarce))
+        let damaged = self.damaged.asks_for_checkpoint(self.checkpoint_begin.segment(self.segment_bytes), |index| {
+            self.table.live_bytes(index)
+        });
+        idle && (enough || (affordable && (damaged || (older && self.room() == Room::Scarce))))
     }
 
     fn since_checkpoint(&self) -> u64 {
@@ -328,9 +336,11 @@ impl<D: Disk> Store<D> {
     /// A checkpoint is under way.
     pub fn checkpoint_begin(&mut self) {
         assert!(matches!(self.phase, Phase::Idle), "one checkpoint at a time");
-        let begin = self.log.append(RecordKind::CheckpointBegin, &mut |_| ());
+        let begin = self.log.append(RecordKind::CheckpointBegin, &mut |_| ()).lsn;
         let superblock = self.ledger.wanted();
-        let victims = victims(superblock, &self.table, begin);
+        let mut victims = victims(superblock, &self.table, begin);
+        let begin_segment = begin.segment(self.segment_bytes);
+        self.damaged.choose(&mut victims, begin_segment, |index| self.table.live_bytes(index));
         let slots: Vec<u32> = victims.iter().map(|index| superblock.segments[index]).collect();
         if !slots.is_empty() {
             self.worker.submit(&self.storage, Job::Warm { slots });
@@ -362,7 +372,7 @@ impl<D: Disk> Store<D> {
         *table_done = self.table.walk(walk) == WalkEnd::Last;
         if walk.entries > 0 {
             let at = self.log.append(RecordKind::TableSlice, &mut |into| into.extend_from_slice(&walk.bytes));
-            self.table.moved(at, &mut walk.moved);
+            self.table.moved(at.lsn, &mut walk.moved);
         }
         !*table_done
     }
@@ -399,7 +409,10 @@ impl<D: Disk> Store<D> {
                     wanted.checkpoint = anchor;
                     slots.extend(empty.iter().filter_map(|index| wanted.segments.remove(index)));
                 });
-                empty.iter().for_each(|&index| self.table.segment_freed(index));
+                for &index in &empty {
+                    self.table.segment_freed(index);
+                    self.damaged.freed(index);
+                }
                 self.phase = Phase::Publishing { ticket, slots };
             }
             Phase::Publishing { ticket, slots } => {
@@ -411,6 +424,21 @@ impl<D: Disk> Store<D> {
                     self.phase = Phase::Idle;
                 }
             }
+        }
+    }
+
+    /// The segments that are not written any more, to be read beside this store.
+    #[must_use]
+    pub fn sealed_segments(&self) -> SealedSegments {
+        SealedSegments::new(self.ledger.wanted(), self.log.durable())
+    }
+
+    /// Takes notice of damage in a sealed segment. A checkpoint becomes due where it helps: the next open starts past the
+    /// damage, and values that live in the segment are moved if they are sound and `is_readable`; the others stay, and
+    /// are named.
+    pub fn damage_found(&mut self, place: SegmentPlace, is_readable: bool) {
+        if self.ledger.wanted().segments.get(&place.index) == Some(&place.slot) {
+            self.damaged.note(place.index, is_readable);
         }
     }
 

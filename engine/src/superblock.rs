@@ -11,6 +11,7 @@ use crate::error::OpenError;
 use crate::limits::{SEGMENTS_MAX, SUPERBLOCK_BYTES};
 use crate::lsn::Lsn;
 use crate::options::{Owner, segment_bytes_valid};
+use crate::verdict::{self, CopyState, Rule, Verdict};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"asntSUP\x01");
 
@@ -125,7 +126,7 @@ impl Superblock {
         if !listed {
             return Err(CopyFlaw::Damaged);
         }
-        Ok(Superblock {
+        let superblock = Superblock {
             log_id: get_u64(bytes, AT_LOG_ID),
             sequence: get_u64(bytes, AT_SEQUENCE),
             incarnation: get_u64(bytes, AT_INCARNATION),
@@ -141,7 +142,9 @@ impl Superblock {
             },
             durable: Lsn(get_u64(bytes, AT_DURABLE)),
             segments,
-        })
+        };
+        // No writer writes anything else: zeros where nothing stands, entries in order, no version 0.
+        if superblock.emit() == bytes { Ok(superblock) } else { Err(CopyFlaw::Damaged) }
     }
 }
 
@@ -156,40 +159,45 @@ pub(crate) struct Chosen {
     pub(crate) superblock: Superblock,
     /// The copy to write first next time: the one that does not hold this state.
     pub(crate) write_first: usize,
-    /// Whether a copy had to be left out.
-    pub(crate) copy_damaged: bool,
+    /// What the two copies came to.
+    pub(crate) rule: Rule,
 }
 
-/// Chooses from the bytes of the superblock file: the valid copy with the higher sequence.
-pub(crate) fn choose(file: &[u8], name: &str) -> Result<Chosen, OpenError> {
-    let mut best: Option<(usize, Superblock)> = None;
-    let mut copy_damaged = false;
-    for copy in 0..2 {
-        let Some(bytes) = file.get(copy * SUPERBLOCK_BYTES..(copy + 1) * SUPERBLOCK_BYTES) else {
-            copy_damaged = true;
-            continue;
-        };
-        match Superblock::parse(bytes) {
-            Ok(found) => {
-                if best.as_ref().is_none_or(|(_, held)| found.sequence > held.sequence) {
-                    best = Some((copy, found));
-                }
-            }
-            Err(CopyFlaw::Damaged) => copy_damaged = true,
-            Err(CopyFlaw::Newer(found)) => {
-                return Err(OpenError::NewerFormat { file: name.to_owned(), found, supported: VERSION });
-            }
+/// Chooses from the bytes of the superblock file, `None` if there is none: the valid copy with the higher sequence.
+/// `Ok(None)` if there is no log yet.
+pub(crate) fn choose(file: Option<&[u8]>, name: &str, segments_exist: bool) -> Result<Option<Chosen>, OpenError> {
+    let copy = |bytes: &[u8], copy: usize| {
+        let bytes = bytes.get(copy * SUPERBLOCK_BYTES..(copy + 1) * SUPERBLOCK_BYTES);
+        bytes.map_or(Err(CopyFlaw::Damaged), Superblock::parse)
+    };
+    let copies = file.map(|bytes| [copy(bytes, 0), copy(bytes, 1)]);
+    let rule =
+        verdict::superblock(copies.as_ref().map(|copies| [state(&copies[0]), state(&copies[1])]), segments_exist);
+    let refuse = |reason: &str| {
+        let (file, reason) = (name.to_owned(), reason.to_owned());
+        Err(OpenError::Corrupt { file, offset: 0, lsn: Lsn::ZERO, rule, reason })
+    };
+    match (rule.verdict(), copies) {
+        (Verdict::Refuse, None) => refuse("the superblock is missing although segments exist"),
+        (Verdict::Refuse, Some([Err(CopyFlaw::Newer(found)), _] | [_, Err(CopyFlaw::Newer(found))])) => {
+            Err(OpenError::NewerFormat { file: name.to_owned(), found, supported: VERSION })
+        }
+        (Verdict::Refuse, Some(_)) => refuse("neither copy of the superblock is valid"),
+        (Verdict::Accept | Verdict::Ignore | Verdict::Cut, copies) => {
+            let sound = copies.into_iter().flatten().enumerate().filter_map(|(at, copy)| Some((at, copy.ok()?)));
+            // Of two equal ones the first.
+            let best = sound.reduce(|best, other| if other.1.sequence > best.1.sequence { other } else { best });
+            Ok(best.map(|(copy, superblock)| Chosen { superblock, write_first: 1 - copy, rule }))
         }
     }
-    let Some((copy, superblock)) = best else {
-        return Err(OpenError::Corrupt {
-            file: name.to_owned(),
-            offset: 0,
-            lsn: Lsn::ZERO,
-            reason: "neither copy of the superblock is valid".to_owned(),
-        });
-    };
-    Ok(Chosen { superblock, write_first: 1 - copy, copy_damaged })
+}
+
+fn state(copy: &Result<Superblock, CopyFlaw>) -> CopyState {
+    match copy {
+        Ok(_) => CopyState::Sound,
+        Err(CopyFlaw::Damaged) => CopyState::Damaged,
+        Err(CopyFlaw::Newer(_)) => CopyState::Newer,
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +219,10 @@ mod tests {
         }
     }
 
+    fn chosen(file: &[u8]) -> Result<Chosen, OpenError> {
+        choose(Some(file), "superblock", true).map(|chosen| chosen.expect("there is a file"))
+    }
+
     #[test]
     fn the_format_of_a_superblock_stands_still() {
         crate::fixture::assert_same("superblock", &sample(6).emit());
@@ -219,8 +231,8 @@ mod tests {
     #[test]
     fn the_valid_copy_with_the_higher_sequence_is_chosen() {
         let file = [sample(5).emit(), sample(6).emit()].concat();
-        let chosen = choose(&file, "superblock").unwrap();
-        assert_eq!((chosen.superblock, chosen.write_first, chosen.copy_damaged), (sample(6), 0, false));
+        let chosen = chosen(&file).unwrap();
+        assert_eq!((chosen.superblock, chosen.write_first, chosen.rule), (sample(6), 0, Rule::SuperblockSound));
     }
 
     #[test]
@@ -228,9 +240,9 @@ mod tests {
         let mut file = [sample(6).emit(), sample(6).emit()].concat();
         for bit in (0..200 * 8).chain((SUPERBLOCK_BYTES - 8) * 8..SUPERBLOCK_BYTES * 8) {
             file[bit / 8] ^= 1 << (bit % 8);
-            let chosen = choose(&file, "superblock").unwrap();
+            let chosen = chosen(&file).unwrap();
             assert_eq!((chosen.superblock, chosen.write_first), (sample(6), 0), "bit {bit}");
-            assert!(chosen.copy_damaged);
+            assert_eq!(chosen.rule, Rule::SuperblockOneCopy);
             file[bit / 8] ^= 1 << (bit % 8);
         }
     }
@@ -240,13 +252,13 @@ mod tests {
         let mut file = [sample(6).emit(), sample(6).emit()].concat();
         file[100] ^= 1;
         file[SUPERBLOCK_BYTES + 100] ^= 1;
-        assert!(matches!(choose(&file, "superblock"), Err(OpenError::Corrupt { .. })));
-        assert!(matches!(choose(&[], "superblock"), Err(OpenError::Corrupt { .. })));
+        assert!(matches!(chosen(&file), Err(OpenError::Corrupt { .. })));
+        assert!(matches!(chosen(&[]), Err(OpenError::Corrupt { .. })));
         let mut copy = sample(6).emit();
         put_u32(&mut copy, AT_VERSION, 2);
         let crc = crc32c::crc32c(&copy[..AT_CRC.start]);
         put_u32(&mut copy, AT_CRC, crc);
         let file = [copy.clone(), copy].concat();
-        assert!(matches!(choose(&file, "superblock"), Err(OpenError::NewerFormat { found: 2, .. })));
+        assert!(matches!(chosen(&file), Err(OpenError::NewerFormat { found: 2, .. })));
     }
 }

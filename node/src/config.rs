@@ -52,6 +52,10 @@ pub struct NodeConfig {
     pub checkpoint_bytes: u64,
     /// Idle time after which the log is sealed.
     pub seal_idle: Duration,
+    /// How fast sealed segments are read again to find damage; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
+    /// The pause between two such passes over the log.
+    pub scrub_pause: Duration,
     /// Connections that may be open at once; the next one is refused.
     pub connections_max: usize,
     /// Bytes that may wait for one connection; at half of it the node stops listening there, beyond
@@ -193,6 +197,8 @@ impl Config {
                 segment_bytes: 0,
                 checkpoint_bytes: 0,
                 seal_idle: Duration::ZERO,
+                scrub_bytes_per_second: 0,
+                scrub_pause: Duration::ZERO,
                 connections_max: 0,
                 outbox_bytes_max: 0,
                 hello_timeout: Duration::ZERO,

@@ -12,6 +12,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::journal::{StoreJournal, lsn};
 use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
 use crate::outbox::OPEN;
 use crate::peers::Peers;
+use crate::scrub_link::ScrubLink;
 use crate::stop::Stop;
 
 /// A timer is never nearer than this: tokio's clock has this grain, and an expired timer would make
@@ -40,6 +42,7 @@ pub(crate) struct Driver<M, D> {
     pub(crate) machine: M,
     pub(crate) stop: Stop,
     figures: Figures,
+    scrub: Arc<ScrubLink>,
     checkpoint: Checkpoint,
     /// What is being taken in; its memory is kept.
     batch: Vec<(NodeId, Message)>,
@@ -57,13 +60,15 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         stop: Stop,
         hello_timeout: Duration,
         peers: Vec<String>,
+        scrub: Arc<ScrubLink>,
     ) -> Self {
         Self {
             hub,
             store,
             machine,
             stop,
-            figures: Figures::new(peers),
+            figures: Figures::new(peers, Arc::clone(&scrub)),
+            scrub,
             checkpoint: Checkpoint::Idle,
             batch: Vec::new(),
             timer: Timer::new(),
@@ -95,6 +100,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut outbox));
         }
         self.flush(now)?;
+        self.scrub.serve(&mut self.store);
         if self.checkpoint.is_due(&self.store, now) {
             let mut peers = self.hub.peers.borrow_mut();
             self.checkpoint.advance(now, &mut self.machine, &mut self.store, &mut *peers);
@@ -221,13 +227,12 @@ impl Timer {
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::sync::Arc;
 
     use engine::memory::{Fault, Memory, MemoryDisk};
     use engine::{Options, Owner, Table, Worker};
     use protocol::frame::{self, FRAME_HEADER_BYTES};
     use protocol::message::{Hello, KnownOutcome};
-    use protocol::{ClusterId, Lsn, Record, Role, StartError, TxnId};
+    use protocol::{ClusterId, Position, Record, Role, StartError, TxnId};
 
     use super::*;
     use crate::clock::Clock;
@@ -238,7 +243,7 @@ mod tests {
     struct Logger;
 
     impl Machine for Logger {
-        fn replay(&mut self, _at: Lsn, _record: Record) {}
+        fn replay(&mut self, _at: Position, _record: Record) {}
 
         fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
             Ok(())
@@ -277,7 +282,8 @@ mod tests {
             Store::open(options, memory.storage(), memory.disk(), Worker::inline(), Table::new(), &mut |_, _| {})
                 .unwrap();
         let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello(Role::Participant), 8 << 20));
-        Driver::new(hub, store, Logger, stop, Duration::from_secs(5), Vec::new())
+        let scrub = Arc::new(ScrubLink::new(Arc::clone(stop.wake())));
+        Driver::new(hub, store, Logger, stop, Duration::from_secs(5), Vec::new(), scrub)
     }
 
     /// Connects a coordinator, which has asked one question already.

@@ -1,5 +1,7 @@
 //! What a daemon answers when it is asked for its figures.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use engine::{Disk, Store};
 use hdrhistogram::Histogram;
@@ -10,6 +12,7 @@ use protocol::message::{Hello, Stats};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::SYNC_US_MAX;
+use crate::scrub_link::ScrubLink;
 
 /// Two digits tell a percentile to a hundredth, and keep the serialised histogram small.
 const DIGITS: u8 = 2;
@@ -18,15 +21,16 @@ const DIGITS: u8 = 2;
 pub(crate) struct Figures {
     sync_us: Histogram<u64>,
     peers: Vec<String>,
+    scrub: Arc<ScrubLink>,
     /// The last answer and its time: asking more often than the node turns costs nothing.
     last: Option<(Tick, Stats)>,
 }
 
 impl Figures {
-    pub(crate) fn new(peers: Vec<String>) -> Self {
+    pub(crate) fn new(peers: Vec<String>, scrub: Arc<ScrubLink>) -> Self {
         let sync_us =
             Histogram::new_with_bounds(1, SYNC_US_MAX, DIGITS).expect("the bounds of the histogram are valid");
-        Self { sync_us, peers, last: None }
+        Self { sync_us, peers, scrub, last: None }
     }
 
     pub(crate) fn group_took(&mut self, elapsed_us: u64) {
@@ -40,6 +44,7 @@ impl Figures {
             return stats.clone();
         }
         let log = store.stats();
+        let scrub = self.scrub.figures();
         let mut sync_us = Vec::new();
         V2Serializer::new().serialize(&self.sync_us, &mut sync_us).expect("memory takes a histogram");
         assert!(sync_us.len() <= STATS_BYTES_MAX, "a histogram of {} bytes", sync_us.len());
@@ -52,6 +57,10 @@ impl Figures {
             cpu_us: cpu_us(),
             sync_us: Bytes::from(sync_us),
             peers: self.peers.clone(),
+            scrubbed_bytes: scrub.bytes,
+            scrub_passes: scrub.passes,
+            scrub_findings: scrub.findings,
+            durable_lsn: store.durable().0,
         };
         self.last = Some((now, stats.clone()));
         stats

@@ -2,17 +2,21 @@
 //! `protocol`: they are the same numbers.
 
 use engine::{Disk, Store};
-use protocol::{Journal, Lsn, Record, Room};
+use protocol::{Journal, Lsn, Position, Record, Room};
 
 pub(crate) struct StoreJournal<'a, D>(pub(crate) &'a mut Store<D>);
 
-pub(crate) fn lsn(position: engine::Lsn) -> Lsn {
-    Lsn(position.0)
+pub(crate) fn lsn(lsn: engine::Lsn) -> Lsn {
+    Lsn(lsn.0)
+}
+
+pub(crate) fn position(position: engine::Position) -> Position {
+    Position { lsn: lsn(position.lsn), chain: position.chain }
 }
 
 impl<D: Disk> Journal for StoreJournal<'_, D> {
-    fn append(&mut self, record: &Record) -> Lsn {
-        lsn(self.0.append(&mut |out| record.encode(out)))
+    fn append(&mut self, record: &Record) -> Position {
+        position(self.0.append(&mut |out| record.encode(out)))
     }
 
     fn end(&self) -> Lsn {

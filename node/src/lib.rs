@@ -6,6 +6,8 @@
 //!   there; `roles`: who may say what; `peers`: all of them; `hub`: what they share with the driver.
 //! - `alarms`: messages that an operator has to know of.
 //! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
+//! - `certificate`: what a start found in the log, for machines.
+//! - `scrub`: reads the finished part of the log again; `scrub_link`: what it and the driver tell each other.
 //! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
 //! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
 //! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
@@ -17,6 +19,7 @@
 //! Not here: votes, locks, decisions (`participant`, `coordinator`), and durability (`engine`).
 
 mod alarms;
+mod certificate;
 mod checkpoint;
 mod clock;
 mod config;
@@ -35,6 +38,8 @@ mod outbox;
 mod peers;
 mod ring;
 mod roles;
+mod scrub;
+mod scrub_link;
 mod settings;
 mod stop;
 mod units;

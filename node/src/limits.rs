@@ -69,6 +69,25 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Pace of a checkpoint whose slices write nothing: a turn must end in a park.
 pub const CHECKPOINT_PACE_US: u64 = 1_000;
 
+/// Certificates of earlier starts that are kept beside the newest.
+pub const CERTIFICATES_KEPT: usize = 8;
+
+/// Transactions in doubt that a certificate names; it counts them all.
+pub const CERTIFICATE_TXNS_MAX: usize = 1_000;
+
+/// What scrubbing reads at once: long against the cost of a read, short against what the log writes meanwhile.
+pub const SCRUB_PIECE_BYTES: usize = 256 << 10;
+
+/// Longest pause before the first pass of scrubbing: a start has better things to do with the disk.
+pub const SCRUB_START_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Damaged places that are listed for one segment in one pass.
+pub const SCRUB_SEGMENT_FINDINGS_MAX: usize = 16;
+
+/// Damaged places that are remembered, so that each is reported once; beyond that nothing new is reported until segments
+/// are freed. A disk with so many needs no further report.
+pub const SCRUB_FINDINGS_MAX: usize = 1_024;
+
 /// How long a stopping node waits for its last records, and for its last answers to leave.
 pub const STOP_FLUSH: Duration = Duration::from_secs(3);
 

@@ -9,23 +9,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{DirStorage, Options, Owner, RecoveryReport, Store, Table, UringDisk, Worker};
+use engine::{DirStorage, Options, Owner, RecoveryReport, Rule, Storage, Store, Table, UringDisk, Worker};
 use protocol::message::Hello;
 use protocol::{Effects, Machine, Record, Tick};
 use tokio::task::JoinHandle;
 use tokio_uring::net::TcpListener;
 
+use crate::certificate;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::dialer::dial_for_ever;
 use crate::driver::Driver;
 use crate::error::NodeError;
 use crate::hub::Hub;
-use crate::journal::{StoreJournal, lsn};
+use crate::journal::{StoreJournal, position};
 use crate::limits::{START_DURABLE, STOP_CLOSE, STOP_FLUSH};
 use crate::listener::{Listener, accept_all};
 use crate::peers::Peers;
 use crate::ring;
+use crate::scrub;
+use crate::scrub_link::ScrubLink;
 use crate::stop::Stop;
 
 /// How often a node that begins or ends looks whether the disk has finished.
@@ -56,7 +59,9 @@ async fn run_on_ring<M: Machine + 'static>(
     make_machine: impl FnOnce(Table) -> M,
 ) -> Result<(), NodeError> {
     let clock = Clock::start();
+    let began = Instant::now();
     let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
+    certificate::recovered(&config, &report, &machine.in_doubt(), began.elapsed());
     start(&config, clock, &mut store, &mut machine, &stop).await?;
     let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() };
     let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
@@ -66,20 +71,37 @@ async fn run_on_ring<M: Machine + 'static>(
     on_ready(listener.address);
 
     let addresses = config.peers.iter().map(|(_, address)| address.clone()).collect();
-    let mut driver = Driver::new(Rc::clone(&hub), store, machine, stop, config.hello_timeout, addresses);
+    let scrub_link = Arc::new(ScrubLink::new(Arc::clone(stop.wake())));
+    scrub::start(&config, &scrub_link)?;
+    let mut driver =
+        Driver::new(Rc::clone(&hub), store, machine, stop, config.hello_timeout, addresses, Arc::clone(&scrub_link));
     // In a task of its own, so that it runs after all readers that one completion queue has woken.
     let running = tokio_uring::spawn(async move {
         let result = driver.run().await;
         (driver, result)
     });
     let (driver, result) = running.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+    scrub_link.close();
     end(&hub, driver, result, &listener, entrances, &config).await
 }
 
-/// Opens the log and replays it.
+/// Locks the data directory, opens the log and replays it; writes down why not.
 fn open<M: Machine>(
     config: &NodeConfig,
     stop: &Stop,
+    make_machine: impl FnOnce(Table) -> M,
+) -> Result<(Store<UringDisk>, M, RecoveryReport), NodeError> {
+    let locked = DirStorage::open(&config.data);
+    let storage = Arc::new(locked.map_err(|source| NodeError::Open { data: config.data.clone(), source })?);
+    // The lock lasts as long as `storage`.
+    replay_log(config, stop, &storage, make_machine).inspect_err(|error| certificate::refused(config, error))
+}
+
+/// Opens the log and replays it.
+fn replay_log<M: Machine>(
+    config: &NodeConfig,
+    stop: &Stop,
+    storage: &Arc<DirStorage>,
     make_machine: impl FnOnce(Table) -> M,
 ) -> Result<(Store<UringDisk>, M, RecoveryReport), NodeError> {
     let refused = |source| NodeError::Open { data: config.data.clone(), source };
@@ -89,22 +111,22 @@ fn open<M: Machine>(
     options.checkpoint_bytes = config.checkpoint_bytes;
     options.seal_idle = config.seal_idle;
 
-    let storage = Arc::new(DirStorage::open(&config.data).map_err(refused)?);
-    let disk = UringDisk::new(Arc::clone(&storage), Arc::clone(stop.wake()));
+    let disk = UringDisk::new(Arc::clone(storage), Arc::clone(stop.wake()));
     let worker = Worker::thread(Arc::clone(stop.wake()))
         .map_err(|source| NodeError::System { what: "a thread for the log", source })?;
     let table = Table::new();
     let mut machine = make_machine(table.clone());
     let mut unknown = None;
-    let (store, report) = Store::open(options, storage, disk, worker, table, &mut |at, payload| {
-        if unknown.is_none() {
-            match Record::decode(payload) {
-                Ok(record) => machine.replay(lsn(at), record),
-                Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at, source }),
+    let (store, report) =
+        Store::open(options, Arc::clone(storage) as Arc<dyn Storage>, disk, worker, table, &mut |at, payload| {
+            if unknown.is_none() {
+                match Record::decode(payload) {
+                    Ok(record) => machine.replay(position(at), record),
+                    Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at: at.lsn, source }),
+                }
             }
-        }
-    })
-    .map_err(refused)?;
+        })
+        .map_err(refused)?;
     match unknown {
         Some(error) => Err(error),
         None => Ok((store, machine, report)),
@@ -147,10 +169,7 @@ async fn wait_for_disk(
 }
 
 fn log_start(config: &NodeConfig, address: SocketAddr, epoch: u32, report: &RecoveryReport) {
-    if let Some(torn) = &report.torn {
-        tracing::warn!(from = %torn.from, to = %torn.to, reason = torn.reason, "a torn tail was cut: it was never acknowledged");
-    }
-    if report.superblock_copy_damaged {
+    if report.superblock == Rule::SuperblockOneCopy {
         tracing::warn!(data = %config.data.display(), "one copy of the superblock was damaged; the other one was used");
     }
     tracing::info!(

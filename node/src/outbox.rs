@@ -210,6 +210,10 @@ mod tests {
             cpu_us: 0,
             sync_us: Bytes::from(vec![7; bytes]),
             peers: Vec::new(),
+            scrubbed_bytes: 0,
+            scrub_passes: 0,
+            scrub_findings: 0,
+            durable_lsn: 0,
         })
     }
 
@@ -248,7 +252,7 @@ mod tests {
         outbox.post(OPEN, &message(3, 0));
         assert_eq!(sent(&mut outbox), [3]);
         outbox.release(Lsn(9));
-        assert_eq!(sent(&mut outbox), []);
+        assert_eq!(sent(&mut outbox), [] as [u64; 0]);
         outbox.release(Lsn(19));
         assert_eq!(sent(&mut outbox), [1]);
         outbox.release(Lsn(20));

@@ -8,15 +8,18 @@ pub(crate) fn may_send(from: Role, to: Role, message: &Message) -> bool {
         // The first message of a connection, and no other.
         Message::Hello(_) => false,
         Message::Submit(_) | Message::AskStatus { .. } => from == Role::Client && to == Role::Coordinator,
-        Message::Prepare(_) | Message::Commit { .. } | Message::Abort { .. } | Message::AskOutcome { .. } => {
-            from == Role::Coordinator && to == Role::Participant
-        }
+        Message::Prepare(_)
+        | Message::Commit { .. }
+        | Message::Abort { .. }
+        | Message::Witness { .. }
+        | Message::AskOutcome { .. } => from == Role::Coordinator && to == Role::Participant,
         Message::VoteYes { .. }
         | Message::VoteReadOnly { .. }
         | Message::VoteNo { .. }
         | Message::CommittedOnePhase { .. }
         | Message::CommitAck { .. }
         | Message::PrepareLost { .. }
+        | Message::LogLost { .. }
         | Message::AskDecision { .. }
         | Message::Outcome { .. } => from == Role::Participant && to == Role::Coordinator,
         Message::AskStats => true,
@@ -49,6 +52,8 @@ pub(crate) fn name(message: &Message) -> &'static str {
         Message::CommittedOnePhase { .. } => "CommittedOnePhase",
         Message::CommitAck { .. } => "CommitAck",
         Message::PrepareLost { .. } => "PrepareLost",
+        Message::Witness { .. } => "Witness",
+        Message::LogLost { .. } => "LogLost",
         Message::AskDecision { .. } => "AskDecision",
         Message::Outcome { .. } => "Outcome",
         Message::AskStats => "AskStats",
@@ -60,14 +65,14 @@ pub(crate) fn name(message: &Message) -> &'static str {
 mod tests {
     use bytes::Bytes;
     use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
-    use protocol::{Age, Attempt, ClusterId, Lsn, Reason, Refusal, TxnId};
+    use protocol::{Age, Attempt, ClusterId, Position, Reason, Refusal, TxnId};
 
     use super::*;
 
     fn one_of_each() -> Vec<Message> {
         let (txn, attempt) = (TxnId(7), Attempt { epoch: 1, number: 1 });
         let refusal = Refusal::by_coordinator(Reason::Busy);
-        let (results, prepared_at) = (Vec::new(), Lsn(0));
+        let (results, prepared_at) = (Vec::new(), Position::UNKNOWN);
         vec![
             Message::Hello(Hello { role: Role::Client, node: 0, cluster: ClusterId(1), epoch: 0 }),
             Message::Submit(Submit { txn, deadline_ms: 1, operations: Vec::new() }),
@@ -89,13 +94,15 @@ mod tests {
             }),
             Message::Commit { txn, attempt, prepared_at },
             Message::Abort { txn, attempt },
+            Message::Witness { stated: prepared_at },
             Message::AskOutcome { txn },
             Message::VoteYes { txn, attempt, prepared_at, results: results.clone() },
             Message::VoteReadOnly { txn, attempt, results },
             Message::VoteNo { txn, attempt, refusal },
-            Message::CommittedOnePhase { txn, attempt, results: None },
+            Message::CommittedOnePhase { txn, attempt, committed_at: prepared_at, results: None },
             Message::CommitAck { txn, attempt },
-            Message::PrepareLost { txn, attempt },
+            Message::PrepareLost { txn, attempt, voted_at: prepared_at, held_at: prepared_at },
+            Message::LogLost { stated: prepared_at, held: prepared_at },
             Message::AskDecision { txn, attempt },
             Message::Outcome { txn, known: KnownOutcome::Nothing },
             Message::AskStats,
@@ -108,6 +115,10 @@ mod tests {
                 cpu_us: 0,
                 sync_us: Bytes::new(),
                 peers: Vec::new(),
+                scrubbed_bytes: 0,
+                scrub_passes: 0,
+                scrub_findings: 0,
+                durable_lsn: 0,
             }),
         ]
     }
@@ -121,7 +132,10 @@ mod tests {
         let (client, coordinator, participant) = (Role::Client, Role::Coordinator, Role::Participant);
         assert_eq!(allowed(client, coordinator), ["Submit", "AskStatus", "AskStats"]);
         assert_eq!(allowed(client, participant), ["AskStats"]);
-        assert_eq!(allowed(coordinator, participant), ["Prepare", "Commit", "Abort", "AskOutcome", "AskStats"]);
+        assert_eq!(
+            allowed(coordinator, participant),
+            ["Prepare", "Commit", "Abort", "Witness", "AskOutcome", "AskStats"]
+        );
         assert_eq!(
             allowed(participant, coordinator),
             [
@@ -131,6 +145,7 @@ mod tests {
                 "CommittedOnePhase",
                 "CommitAck",
                 "PrepareLost",
+                "LogLost",
                 "AskDecision",
                 "Outcome",
                 "AskStats"

@@ -86,6 +86,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Idle time after which the log is sealed, so that later damage to its last records is recognised",
         |c, t| span(t, Duration::from_millis(1), Duration::from_secs(60)).map(|d| c.node.seal_idle = d)),
 
+    setting!("log.scrub-rate", "log-scrub-rate", "ASSENT_LOG_SCRUB_RATE", "SIZE", Some("8MiB"), None,
+        "How much of the log's finished segments is read again each second, to find damage before they are needed; 0 turns it off",
+        |c, t| size(t, 0, 1 << 40).map(|n| c.node.scrub_bytes_per_second = n)),
+    setting!("log.scrub-pause", "log-scrub-pause", "ASSENT_LOG_SCRUB_PAUSE", "DURATION", Some("1h"), None,
+        "Pause between two such passes over the log",
+        |c, t| span(t, Duration::from_millis(1), 24 * 365 * HOUR).map(|d| c.node.scrub_pause = d)),
+
     setting!("network.connections", "network-connections", "ASSENT_NETWORK_CONNECTIONS", "N", Some("16384"), None,
         "Connections that may be open at once; the next one is refused",
         |c, t| number(t, 1, 1_000_000).map(|n| c.node.connections_max = n as usize)),

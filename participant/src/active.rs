@@ -2,7 +2,7 @@
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Tick, operation};
+use protocol::{Attempt, Lsn, Position, Tick, operation};
 
 /// A transaction that holds or waits for locks here.
 pub(crate) enum Active {
@@ -13,6 +13,9 @@ pub(crate) enum Active {
 /// A transaction whose outcome is another's to decide.
 pub(crate) struct Prepared {
     pub(crate) promise: Promise,
+    /// Where it was first logged: what the vote says.
+    pub(crate) first_at: Position,
+    /// Where it was last logged: what it writes is read there.
     pub(crate) at: Lsn,
     pub(crate) ask_at: Tick,
     pub(crate) ask_interval_us: u64,

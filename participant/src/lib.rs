@@ -5,6 +5,7 @@
 //! - `prepare.rs`, `outcome.rs`: a transaction's life here, in this order; `active.rs`: its states.
 //! - `locks.rs`: strict two-phase locking with wait-die.
 //! - `execute.rs`: the operations.
+//! - `evidence.rs`: whether the log still holds what others were told that it held.
 //! - `refused.rs`: one-phase attempts that must stay refused.
 //! - `limits.rs`: every maximum.
 //! - [`Config`]: what it can be told.
@@ -22,6 +23,7 @@
 
 mod active;
 mod config;
+mod evidence;
 mod execute;
 mod limits;
 mod locks;

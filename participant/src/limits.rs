@@ -12,6 +12,8 @@ pub(crate) const COORDINATORS_MAX: usize = 256;
 /// else happens here.
 pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;
 
+const _: () = assert!(COORDINATORS_MAX <= protocol::limits::STATED_MAX);
+
 // What is held, one promise more, and what waits for the disk already.
 const _: () = assert!(
     HELD_BYTES_MAX + protocol::limits::RECORD_BYTES_MAX + engine::limits::QUEUE_BYTES_SCARCE

@@ -6,12 +6,14 @@ use engine::Table;
 use hashbrown::HashMap;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Effects, Lsn, Machine, Message, NodeId, Reason, Record, Retention, Role, StartError, Tick, Timers, TxnId,
+    Effects, InDoubt, Machine, Message, NodeId, Position, Reason, Record, Retention, Role, StartError, Tick, Timers,
+    TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
-use crate::active::Active;
+use crate::active::{Active, Prepared};
+use crate::evidence::Evidence;
 use crate::locks::{LockSet, LockTable, Mode};
 use crate::refused::Refused;
 
@@ -25,6 +27,7 @@ pub struct Participant {
     pub(crate) locks: LockTable,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) refused: Refused,
+    pub(crate) evidence: Evidence,
     /// The latest epoch met of each coordinator.
     pub(crate) fences: BTreeMap<u32, u32>,
     pub(crate) timers: Timers,
@@ -48,6 +51,7 @@ impl Participant {
             locks: LockTable::default(),
             committed,
             refused: Refused::default(),
+            evidence: Evidence::default(),
             fences: BTreeMap::new(),
             timers: Timers::default(),
             granted: VecDeque::new(),
@@ -118,14 +122,14 @@ impl Participant {
 }
 
 impl Machine for Participant {
-    fn replay(&mut self, at: Lsn, record: Record) {
+    fn replay(&mut self, at: Position, record: Record) {
         match record {
-            Record::Prepared(promise) => {
-                self.locks.release(promise.txn);
-                self.locks.restore(promise.txn, promise.age, locks_of_promise(&promise));
-                self.hold(Tick::default(), promise, at);
+            Record::Prepared(promise) => self.hold_again(promise, at, at.lsn),
+            Record::PreparedAgain { promise, first_at } => self.hold_again(promise, first_at, at.lsn),
+            Record::CommittedOnePhase(promise) => {
+                self.evidence.state(promise.coordinator, at);
+                self.apply(at.lsn, &promise);
             }
-            Record::CommittedOnePhase(promise) => self.apply(at, &promise),
             Record::Committed { txn, attempt } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
                     self.commit(txn);
@@ -144,6 +148,10 @@ impl Machine for Participant {
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
+            Record::Stated(stated) => {
+                stated.into_iter().for_each(|(coordinator, at)| self.evidence.state(coordinator, at));
+            }
+            Record::LossAccepted { until } => self.evidence.accept(until),
             Record::Started { .. }
             | Record::Bins { .. }
             | Record::Decided { .. }
@@ -172,8 +180,11 @@ impl Machine for Participant {
         match message {
             Message::Hello(hello) => self.on_hello(coordinator, hello.epoch, effects),
             Message::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
-            Message::Commit { txn, attempt, .. } => self.on_commit(coordinator, txn, attempt, effects),
+            Message::Commit { txn, attempt, prepared_at } => {
+                self.on_commit(coordinator, (txn, attempt), prepared_at, effects);
+            }
             Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
+            Message::Witness { stated } => self.on_witness(coordinator, stated, effects),
             Message::AskOutcome { txn } => self.on_ask_outcome(coordinator, txn, effects),
             Message::Submit(_)
             | Message::AskStatus { .. }
@@ -187,6 +198,7 @@ impl Machine for Participant {
             | Message::CommittedOnePhase { .. }
             | Message::CommitAck { .. }
             | Message::PrepareLost { .. }
+            | Message::LogLost { .. }
             | Message::AskDecision { .. }
             | Message::Outcome { .. }
             | Message::AskStats
@@ -221,16 +233,34 @@ impl Machine for Participant {
             }
             for active in self.txns.values_mut() {
                 if let Active::Prepared(prepared) = active {
-                    prepared.at = effects.log(&Record::Prepared(prepared.promise.clone()));
+                    let Prepared { promise, first_at, .. } = &*prepared;
+                    let again = Record::PreparedAgain { promise: promise.clone(), first_at: *first_at };
+                    prepared.at = effects.log(&again).lsn;
                 }
             }
+            self.evidence.log(effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)
     }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        let mut promised: Vec<InDoubt> = self
+            .txns
+            .iter()
+            .filter_map(|(txn, active)| match active {
+                Active::Prepared(Prepared { promise, .. }) => {
+                    Some(InDoubt { txn: *txn, attempt: promise.attempt, coordinator: promise.coordinator })
+                }
+                Active::Waiting { .. } => None,
+            })
+            .collect();
+        promised.sort_unstable();
+        promised
+    }
 }
 
-fn locks_of_promise(promise: &Promise) -> LockSet {
+pub(crate) fn locks_of_promise(promise: &Promise) -> LockSet {
     let exclusive = promise.writes.iter().map(|write| (write.key.clone(), Mode::Exclusive));
     let shared = promise.reads.iter().map(|key| (key.clone(), Mode::Shared));
     LockSet::new(exclusive.chain(shared).collect(), promise.ranges.clone())

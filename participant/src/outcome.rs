@@ -2,32 +2,45 @@
 
 use protocol::message::KnownOutcome;
 use protocol::record::{CommittedOutcome, Promise};
-use protocol::{Attempt, Effects, Lsn, Message, NodeId, Record, TxnId};
+use protocol::{Attempt, Effects, Lsn, Message, NodeId, Position, Record, TxnId};
 
-use crate::active::Active;
+use crate::active::{Active, Prepared};
 use crate::limits::COORDINATORS_MAX;
 use crate::machine::Participant;
 
 impl Participant {
-    pub(crate) fn on_commit(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
+    /// Keeps the promise that was voted on, and no other: the votes of the others are about that one.
+    pub(crate) fn on_commit(
+        &mut self,
+        coordinator: u32,
+        ballot: (TxnId, Attempt),
+        voted_at: Position,
+        effects: &mut Effects<'_>,
+    ) {
+        let (txn, attempt) = ballot;
         let answer_to = NodeId::coordinator(coordinator);
-        if self.is_promised(coordinator, txn, attempt) {
+        let held_at = self.promised_at(coordinator, txn, attempt);
+        if held_at.is_some_and(|held_at| !voted_at.is_known() || held_at == voted_at) {
             effects.log(&Record::Committed { txn, attempt });
             self.commit(txn);
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
         } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
         } else {
-            effects.send(answer_to, &Message::PrepareLost { txn, attempt });
+            let held_at = held_at.unwrap_or_default();
+            effects.send(answer_to, &Message::PrepareLost { txn, attempt, voted_at, held_at });
         }
     }
 
-    fn is_promised(&self, coordinator: u32, txn: TxnId, attempt: Attempt) -> bool {
+    /// What the vote on a promise that is held said of its place.
+    fn promised_at(&self, coordinator: u32, txn: TxnId, attempt: Attempt) -> Option<Position> {
         match self.txns.get(&txn) {
-            Some(Active::Prepared(prepared)) => {
-                prepared.promise.attempt == attempt && prepared.promise.coordinator == coordinator
+            Some(Active::Prepared(Prepared { promise, first_at, .. }))
+                if promise.attempt == attempt && promise.coordinator == coordinator =>
+            {
+                Some(*first_at)
             }
-            Some(Active::Waiting { .. }) | None => false,
+            Some(Active::Prepared(_) | Active::Waiting { .. }) | None => None,
         }
     }
 
@@ -70,6 +83,9 @@ impl Participant {
             KnownOutcome::Committed
         } else if self.txns.contains_key(&txn) {
             KnownOutcome::InProgress
+        } else if self.evidence.is_lost() {
+            // It may have stood in what was lost: nobody here can say that it did not commit.
+            return;
         } else {
             KnownOutcome::Nothing
         };
@@ -108,7 +124,8 @@ impl Participant {
     /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is
     /// dropped: nothing was promised.
     pub(crate) fn raise_fence(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
-        if epoch <= self.fence(coordinator) || !self.may_know(coordinator) {
+        let is_known = self.fences.get(&coordinator).is_some_and(|known| epoch <= *known);
+        if is_known || !self.may_know(coordinator) {
             return;
         }
         self.fences.insert(coordinator, epoch);

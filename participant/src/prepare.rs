@@ -4,13 +4,15 @@ use std::cmp::Ordering;
 
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
-use protocol::{Effects, Lsn, Machine, Message, NodeId, Operation, Reason, Record, Refusal, Room, Tick, operation};
+use protocol::{
+    Effects, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room, Tick, operation,
+};
 
 use crate::active::{Active, Prepared};
 use crate::execute::{self, Execution, execute, locks_of};
 use crate::limits::HELD_BYTES_MAX;
 use crate::locks::Answer;
-use crate::machine::Participant;
+use crate::machine::{Participant, locks_of_promise};
 
 /// What a prepare meets.
 enum Standing {
@@ -19,7 +21,7 @@ enum Standing {
     /// Nothing needs to be said.
     Ignore,
     /// The same attempt has promised already.
-    Promised(Lsn),
+    Promised(Position),
     /// The transaction committed here before.
     Committed,
     /// It is refused.
@@ -94,7 +96,7 @@ impl Participant {
         }
         match (prepare.attempt.cmp(&active.attempt()), active) {
             (Ordering::Less, _) | (Ordering::Equal, Active::Waiting { .. }) => Standing::Ignore,
-            (Ordering::Equal, Active::Prepared(prepared)) => Standing::Promised(prepared.at),
+            (Ordering::Equal, Active::Prepared(prepared)) => Standing::Promised(prepared.first_at),
             (Ordering::Greater, _) => {
                 self.abandon(txn, effects);
                 Standing::New
@@ -122,7 +124,11 @@ impl Participant {
 
     fn no_room_for(&self, prepare: &Prepare, digest: u64, effects: &Effects<'_>) -> Option<Reason> {
         let logs = prepare.mode == PrepareMode::TwoPhase || prepare.operations.iter().any(Operation::writes);
-        if self.txns.len() >= self.config.in_flight_txns_max || self.is_full(operation::bytes_of_digest(digest)) {
+        let objection = self.evidence.objection(prepare.coordinator);
+        if objection.is_some() {
+            objection
+        } else if self.txns.len() >= self.config.in_flight_txns_max || self.is_full(operation::bytes_of_digest(digest))
+        {
             Some(Reason::Busy)
         } else if logs && effects.room() == Room::Scarce {
             Some(Reason::NoSpace)
@@ -134,7 +140,10 @@ impl Participant {
     /// The same again when it is known what has to be logged: it may have waited, and `append` writes
     /// more than it was asked with.
     fn no_room_to_log(&self, promise: &Promise, mode: PrepareMode, effects: &Effects<'_>) -> Option<Reason> {
-        if effects.room() == Room::Scarce {
+        let objection = self.evidence.objection(promise.coordinator);
+        if objection.is_some() {
+            objection
+        } else if effects.room() == Room::Scarce {
             Some(Reason::NoSpace)
         } else if mode != PrepareMode::OnePhase && self.is_full(promise.encoded_bytes()) {
             Some(Reason::Busy)
@@ -185,7 +194,8 @@ impl Participant {
                 let record = Record::CommittedOnePhase(promise);
                 let at = effects.log(&record);
                 self.replay(at, record);
-                effects.send(coordinator, &Message::CommittedOnePhase { txn, attempt, results: Some(results) });
+                let results = Some(results);
+                effects.send(coordinator, &Message::CommittedOnePhase { txn, attempt, committed_at: at, results });
                 self.release(txn);
             }
             PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
@@ -193,23 +203,31 @@ impl Participant {
                 let at = effects.log(&record);
                 effects.send(coordinator, &Message::VoteYes { txn, attempt, prepared_at: at, results });
                 if let Record::Prepared(promise) = record {
-                    self.hold(now, promise, at);
+                    self.hold(now, promise, at, at.lsn);
                 }
             }
         }
     }
 
+    /// Keeps a promise of the log that is replayed, in place of what is held for the transaction.
+    pub(crate) fn hold_again(&mut self, promise: Promise, first_at: Position, at: Lsn) {
+        self.locks.release(promise.txn);
+        self.locks.restore(promise.txn, promise.age, locks_of_promise(&promise));
+        self.hold(Tick::default(), promise, first_at, at);
+    }
+
     /// Keeps a promise until its outcome is known.
-    pub(crate) fn hold(&mut self, now: Tick, promise: Promise, at: Lsn) {
+    pub(crate) fn hold(&mut self, now: Tick, promise: Promise, first_at: Position, at: Lsn) {
+        self.evidence.state(promise.coordinator, first_at);
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);
         self.timers.set(ask_at, promise.txn);
-        self.keep(promise.txn, Active::Prepared(Prepared { promise, at, ask_at, ask_interval_us }));
+        self.keep(promise.txn, Active::Prepared(Prepared { promise, first_at, at, ask_at, ask_interval_us }));
     }
 
     /// The vote may have been lost. Under the locks that are still held, the same operations give
     /// the same results.
-    fn vote_again(&mut self, prepare: &Prepare, at: Lsn, effects: &mut Effects<'_>) {
+    fn vote_again(&mut self, prepare: &Prepare, at: Position, effects: &mut Effects<'_>) {
         let vote = match execute(&self.table, &prepare.operations) {
             Ok(Execution { results, .. }) => {
                 Message::VoteYes { txn: prepare.txn, attempt: prepare.attempt, prepared_at: at, results }
@@ -222,7 +240,10 @@ impl Participant {
     fn answer_committed(&mut self, prepare: &Prepare, effects: &mut Effects<'_>) {
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         let answer = match prepare.mode {
-            PrepareMode::OnePhase => Message::CommittedOnePhase { txn, attempt, results: None },
+            PrepareMode::OnePhase => {
+                // Where is not remembered.
+                Message::CommittedOnePhase { txn, attempt, committed_at: Position::UNKNOWN, results: None }
+            }
             PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
                 self.vote_no(prepare, Reason::AlreadyCommitted.into())
             }

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::id::{Attempt, TxnId};
+use crate::id::{Attempt, Lsn, Position, TxnId};
 use crate::limits::{KEY_BYTES_MAX, PARTICIPANTS_MAX, VALUE_BYTES_MAX};
 
 /// Bytes that are not what `WIRE.md` says. The peer that sent them is at fault: its connection
@@ -111,6 +111,11 @@ impl Reader {
         Ok(Attempt { epoch: self.u32("epoch")?, number: self.u32("attempt")? })
     }
 
+    /// A position.
+    pub fn position(&mut self, field: &'static str) -> Result<Position, Malformed> {
+        Ok(Position { lsn: Lsn(self.u64(field)?), chain: self.u64(field)? })
+    }
+
     /// A key with its two-byte length.
     pub fn key(&mut self) -> Result<Bytes, Malformed> {
         let length = self.u16("key length")? as usize;
@@ -161,6 +166,11 @@ pub(crate) fn put_txn(out: &mut Vec<u8>, txn: TxnId) {
 pub(crate) fn put_attempt(out: &mut Vec<u8>, attempt: Attempt) {
     out.put_u32_le(attempt.epoch);
     out.put_u32_le(attempt.number);
+}
+
+pub(crate) fn put_position(out: &mut Vec<u8>, position: Position) {
+    out.put_u64_le(position.lsn.0);
+    out.put_u64_le(position.chain);
 }
 
 pub(crate) fn put_key(out: &mut Vec<u8>, key: &[u8]) {

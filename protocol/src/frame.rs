@@ -25,7 +25,7 @@ use crate::message::Message;
 pub const FRAME_HEADER_BYTES: usize = 20;
 
 /// The version of the protocol that this build speaks.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"asnt";
 
@@ -38,7 +38,7 @@ pub enum FrameError {
     /// Another version speaks here.
     #[error("the peer speaks version {0} of the protocol, this node version {WIRE_VERSION}")]
     Version(u16),
-    /// Bytes that version 1 leaves at zero hold something.
+    /// Bytes that this version leaves at zero hold something.
     #[error("the frame header's reserved bytes hold {0:#06x} instead of zero")]
     Reserved(u16),
     /// The header was damaged.

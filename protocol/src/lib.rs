@@ -32,8 +32,8 @@ pub mod routing;
 pub mod timers;
 
 pub use codec::Malformed;
-pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Role, Tick, TxnId};
-pub use machine::{Effects, Journal, Machine, Outbox, Room, StartError};
+pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Position, Role, Tick, TxnId};
+pub use machine::{Effects, InDoubt, Journal, Machine, Outbox, Room, StartError};
 pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};

@@ -47,6 +47,9 @@ pub const OUTCOMES_PER_RECORD_MAX: usize = 1_024;
 /// Bytes of one outcome in a checkpoint record.
 pub const OUTCOME_BYTES: usize = 16 + 8 + 8 + 4;
 
+/// Peers whose latest positions are kept in one checkpoint record: as many as a participant obeys coordinators.
+pub const STATED_MAX: usize = 256;
+
 /// The metrics text or histogram that a daemon returns.
 pub const STATS_BYTES_MAX: usize = 256 << 10;
 
@@ -61,3 +64,4 @@ const _: () = assert!(STATS_BYTES_MAX + PARTICIPANTS_MAX * (KEY_BYTES_MAX + 2) +
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= TXN_BYTES_MAX);
 const _: () = assert!(OUTCOMES_PER_RECORD_MAX * OUTCOME_BYTES + 64 <= RECORD_BYTES_MAX);
 const _: () = assert!(OPERATIONS_MAX < u16::MAX as usize);
+const _: () = assert!(PARTICIPANTS_MAX <= STATED_MAX);

@@ -4,7 +4,7 @@
 //! A machine is a pure, deterministic function of the records and messages that it is given. It
 //! owns no socket, file, clock, thread or random number.
 
-use crate::id::{Lsn, NodeId, Tick};
+use crate::id::{Attempt, Lsn, NodeId, Position, Tick, TxnId};
 use crate::message::Message;
 use crate::record::Record;
 
@@ -12,7 +12,7 @@ use crate::record::Record;
 pub trait Machine {
     /// Rebuilds state from one record at start-up. Produces no effects. Records that a checkpoint
     /// logged again come again.
-    fn replay(&mut self, at: Lsn, record: Record);
+    fn replay(&mut self, at: Position, record: Record);
 
     /// After the last replayed record, before the first message.
     ///
@@ -37,6 +37,24 @@ pub trait Machine {
     /// that later records refer to; then, while it returns a position, it is called again with
     /// that position between other work.
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64>;
+
+    /// What is not resolved: promises whose outcome is not known here, decisions that not all have
+    /// acknowledged. Read after replay, for the report of a start; by id. A machine that promises
+    /// nothing has none.
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        Vec::new()
+    }
+}
+
+/// A transaction that is not resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InDoubt {
+    /// Which.
+    pub txn: TxnId,
+    /// Which attempt was promised or decided.
+    pub attempt: Attempt,
+    /// Who decides it.
+    pub coordinator: u32,
 }
 
 /// Why a machine must not run on what its log holds. The operator is to change the configuration.
@@ -66,8 +84,8 @@ pub enum Room {
 
 /// A log, as a machine sees it.
 pub trait Journal {
-    /// Appends a record and returns its position. It becomes durable later.
-    fn append(&mut self, record: &Record) -> Lsn;
+    /// Appends a record and returns its position, with which it is replayed. It becomes durable later.
+    fn append(&mut self, record: &Record) -> Position;
 
     /// The position after the last appended record: durable up to here means that all is.
     fn end(&self) -> Lsn;
@@ -95,8 +113,8 @@ impl<'a> Effects<'a> {
         Self { journal, outbox }
     }
 
-    /// Promises: appends a record.
-    pub fn log(&mut self, record: &Record) -> Lsn {
+    /// Promises: appends a record, and returns where it stands.
+    pub fn log(&mut self, record: &Record) -> Position {
         self.journal.append(record)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{Age, Attempt, ClusterId, Lsn, Role, TxnId};
+use crate::id::{Age, Attempt, ClusterId, Position, Role, TxnId};
 use crate::operation::{Operation, OperationResult};
 use crate::refusal::Refusal;
 
@@ -58,8 +58,8 @@ pub enum Message {
         txn: TxnId,
         /// Which attempt was decided.
         attempt: Attempt,
-        /// Where the participant's own promise stands, as its vote said.
-        prepared_at: Lsn,
+        /// Where the participant's own promise stands, as its vote said: no other promise is meant.
+        prepared_at: Position,
     },
     /// Coordinator to participant: this attempt, and every one before it, is aborted.
     Abort {
@@ -67,6 +67,12 @@ pub enum Message {
         txn: TxnId,
         /// Which attempt.
         attempt: Attempt,
+    },
+    /// Coordinator to participant, after each hello and before any prepare: the latest position that
+    /// it has heard from there.
+    Witness {
+        /// Where a promise or one-phase commit stood in the participant's log; unknown if none was heard of.
+        stated: Position,
     },
     /// Coordinator to participant: has this transaction committed here?
     AskOutcome {
@@ -81,7 +87,7 @@ pub enum Message {
         /// Which attempt.
         attempt: Attempt,
         /// Where the promise stands in the participant's log.
-        prepared_at: Lsn,
+        prepared_at: Position,
         /// One result for each operation of the prepare.
         results: Vec<OperationResult>,
     },
@@ -109,6 +115,8 @@ pub enum Message {
         txn: TxnId,
         /// Which attempt asked.
         attempt: Attempt,
+        /// Where its record stands in the participant's log; unknown if it had committed before.
+        committed_at: Position,
         /// One result for each operation; `None` if it had committed before.
         results: Option<Vec<OperationResult>>,
     },
@@ -126,6 +134,18 @@ pub enum Message {
         txn: TxnId,
         /// Which attempt.
         attempt: Attempt,
+        /// Where the promise stood, as the commit said.
+        voted_at: Position,
+        /// Where the promise stands that is held under the same attempt instead, if there is one.
+        held_at: Position,
+    },
+    /// Participant to coordinator: the answer to a [`Message::Witness`] whose record is not in the log. An operator
+    /// has to look; until then it promises nothing.
+    LogLost {
+        /// What the coordinator had heard.
+        stated: Position,
+        /// The latest position that the log knows to have been told to this coordinator.
+        held: Position,
     },
     /// Participant to coordinator: in doubt; what was decided?
     AskDecision {
@@ -250,4 +270,12 @@ pub struct Stats {
     pub sync_us: Bytes,
     /// The addresses of the nodes that this one dials.
     pub peers: Vec<String>,
+    /// Bytes of sealed segments that were read again in the background.
+    pub scrubbed_bytes: u64,
+    /// How often all of them were.
+    pub scrub_passes: u64,
+    /// Places where that found damage.
+    pub scrub_findings: u64,
+    /// Up to where the log is durable.
+    pub durable_lsn: u64,
 }

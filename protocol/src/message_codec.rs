@@ -2,8 +2,8 @@
 
 use bytes::BufMut;
 
-use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_txn};
-use crate::id::{Age, ClusterId, Lsn, Role};
+use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_txn};
+use crate::id::{Age, ClusterId, Role};
 use crate::limits::{MESSAGE_BYTES_MAX, PARTICIPANTS_MAX, STATS_BYTES_MAX};
 use crate::message::{Hello, KnownOutcome, Message, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use crate::operation::{OperationResult, put_operations, put_results, read_operations, read_results};
@@ -30,6 +30,8 @@ const ASK_DECISION: u8 = 18;
 const OUTCOME: u8 = 19;
 const ASK_STATS: u8 = 20;
 const STATS: u8 = 21;
+const WITNESS: u8 = 22;
+const LOG_LOST: u8 = 23;
 
 impl Message {
     /// Appends the encoded message.
@@ -69,15 +71,14 @@ impl Message {
             }
             Self::Prepare(prepare) => prepare.put(out),
             Self::Commit { txn, attempt, prepared_at } => {
-                put_kind_txn(out, COMMIT, *txn);
-                put_attempt(out, *attempt);
-                out.put_u64_le(prepared_at.0);
+                put_kind_attempt(out, COMMIT, *txn, *attempt);
+                put_position(out, *prepared_at);
             }
             Self::Abort { txn, attempt } => put_kind_attempt(out, ABORT, *txn, *attempt),
             Self::AskOutcome { txn } => put_kind_txn(out, ASK_OUTCOME, *txn),
             Self::VoteYes { txn, attempt, prepared_at, results } => {
                 put_kind_attempt(out, VOTE_YES, *txn, *attempt);
-                out.put_u64_le(prepared_at.0);
+                put_position(out, *prepared_at);
                 put_results(out, results);
             }
             Self::VoteReadOnly { txn, attempt, results } => {
@@ -88,12 +89,17 @@ impl Message {
                 put_kind_attempt(out, VOTE_NO, *txn, *attempt);
                 refusal.put(out);
             }
-            Self::CommittedOnePhase { txn, attempt, results } => {
+            Self::CommittedOnePhase { txn, attempt, committed_at, results } => {
                 put_kind_attempt(out, COMMITTED_ONE_PHASE, *txn, *attempt);
+                put_position(out, *committed_at);
                 put_optional_results(out, results.as_deref());
             }
             Self::CommitAck { txn, attempt } => put_kind_attempt(out, COMMIT_ACK, *txn, *attempt),
-            Self::PrepareLost { txn, attempt } => put_kind_attempt(out, PREPARE_LOST, *txn, *attempt),
+            Self::PrepareLost { txn, attempt, voted_at, held_at } => {
+                put_kind_attempt(out, PREPARE_LOST, *txn, *attempt);
+                put_position(out, *voted_at);
+                put_position(out, *held_at);
+            }
             Self::AskDecision { txn, attempt } => put_kind_attempt(out, ASK_DECISION, *txn, *attempt),
             Self::Outcome { txn, known } => {
                 put_kind_txn(out, OUTCOME, *txn);
@@ -101,6 +107,15 @@ impl Message {
             }
             Self::AskStats => out.put_u8(ASK_STATS),
             Self::Stats(stats) => stats.put(out),
+            Self::Witness { stated } => {
+                out.put_u8(WITNESS);
+                put_position(out, *stated);
+            }
+            Self::LogLost { stated, held } => {
+                out.put_u8(LOG_LOST);
+                put_position(out, *stated);
+                put_position(out, *held);
+            }
         }
     }
 
@@ -130,14 +145,14 @@ impl Message {
             COMMIT => Self::Commit {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
-                prepared_at: Lsn(reader.u64("prepared at")?),
+                prepared_at: reader.position("prepared at")?,
             },
             ABORT => Self::Abort { txn: reader.txn()?, attempt: reader.attempt()? },
             ASK_OUTCOME => Self::AskOutcome { txn: reader.txn()? },
             VOTE_YES => Self::VoteYes {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
-                prepared_at: Lsn(reader.u64("prepared at")?),
+                prepared_at: reader.position("prepared at")?,
                 results: read_results(reader)?,
             },
             VOTE_READ_ONLY => {
@@ -147,14 +162,22 @@ impl Message {
             COMMITTED_ONE_PHASE => Self::CommittedOnePhase {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
+                committed_at: reader.position("committed at")?,
                 results: read_optional_results(reader)?,
             },
             COMMIT_ACK => Self::CommitAck { txn: reader.txn()?, attempt: reader.attempt()? },
-            PREPARE_LOST => Self::PrepareLost { txn: reader.txn()?, attempt: reader.attempt()? },
+            PREPARE_LOST => Self::PrepareLost {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                voted_at: reader.position("voted at")?,
+                held_at: reader.position("held at")?,
+            },
             ASK_DECISION => Self::AskDecision { txn: reader.txn()?, attempt: reader.attempt()? },
             OUTCOME => Self::Outcome { txn: reader.txn()?, known: KnownOutcome::read(reader)? },
             ASK_STATS => Self::AskStats,
             STATS => Self::Stats(Stats::read(reader)?),
+            WITNESS => Self::Witness { stated: reader.position("stated")? },
+            LOG_LOST => Self::LogLost { stated: reader.position("stated")?, held: reader.position("held")? },
             code => return Err(Malformed::UnknownCode { field: "message kind", code }),
         })
     }
@@ -322,6 +345,9 @@ impl Stats {
         for peer in &self.peers {
             put_key(out, peer.as_bytes());
         }
+        for figure in [self.scrubbed_bytes, self.scrub_passes, self.scrub_findings, self.durable_lsn] {
+            out.put_u64_le(figure);
+        }
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
@@ -334,7 +360,20 @@ impl Stats {
         let sync_us = reader.slice(length, STATS_BYTES_MAX, "histogram")?;
         let count = reader.count(2, PARTICIPANTS_MAX, "peers")?;
         let peers = (0..count).map(|_| read_peer(reader)).collect::<Result<_, _>>()?;
-        Ok(Self { role, node, groups, records, bytes, cpu_us, sync_us, peers })
+        Ok(Self {
+            role,
+            node,
+            groups,
+            records,
+            bytes,
+            cpu_us,
+            sync_us,
+            peers,
+            scrubbed_bytes: reader.u64("scrubbed bytes")?,
+            scrub_passes: reader.u64("scrub passes")?,
+            scrub_findings: reader.u64("scrub findings")?,
+            durable_lsn: reader.u64("durable lsn")?,
+        })
     }
 }
 

@@ -8,10 +8,13 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_txn, put_value};
-use crate::id::{Age, Attempt, Lsn, TxnId};
+use crate::codec::{
+    Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_txn, put_value,
+};
+use crate::id::{Age, Attempt, Lsn, Position, TxnId};
 use crate::limits::{
-    BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX,
+    BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, STATED_MAX,
+    VALUE_BYTES_MAX,
 };
 use crate::message_codec::{put_age, read_age};
 
@@ -20,6 +23,13 @@ use crate::message_codec::{put_age, read_age};
 pub enum Record {
     /// Participant: will commit this if told so. Forced before the YES vote.
     Prepared(Promise),
+    /// Participant, at a checkpoint: the same promise still stands.
+    PreparedAgain {
+        /// The promise.
+        promise: Promise,
+        /// Where it was first logged, which is what the vote said.
+        first_at: Position,
+    },
     /// Participant: committed this in one phase. Forced before the answer.
     CommittedOnePhase(Promise),
     /// Participant: was told to commit. Forced before the acknowledgement.
@@ -58,7 +68,7 @@ pub enum Record {
         /// Fingerprint of the operations.
         digest: u64,
         /// Who has to be told, and where each one's promise stands in its log.
-        participants: Vec<(u32, Lsn)>,
+        participants: Vec<(u32, Position)>,
     },
     /// Coordinator: a participant committed it in one phase. Not forced.
     DecidedElsewhere {
@@ -68,6 +78,10 @@ pub enum Record {
         attempt: Attempt,
         /// Fingerprint of the operations.
         digest: u64,
+        /// Who said so; older records do not tell.
+        participant: Option<u32>,
+        /// Where its record stands in that participant's log, if it was said.
+        committed_at: Position,
     },
     /// Coordinator: every participant has acknowledged. Not forced.
     Finished {
@@ -83,6 +97,15 @@ pub enum Record {
 
     /// Either, at a checkpoint: committed transactions within the retention, oldest first.
     Outcomes(Vec<CommittedOutcome>),
+    /// Either, at a checkpoint: for each peer, the latest position in the participant's log that the participant told
+    /// the coordinator.
+    Stated(Vec<(u32, Position)>),
+    /// Participant: an operator gave up what had stood in the log before here and is not there any more. Written by the
+    /// repair of a log as its first record, and at checkpoints.
+    LossAccepted {
+        /// Where the log goes on.
+        until: Lsn,
+    },
 }
 
 /// What a participant promises.
@@ -136,11 +159,21 @@ const COMMITTED: u8 = 3;
 const ABORTED: u8 = 4;
 const FENCED: u8 = 5;
 const STARTED: u8 = 6;
-const DECIDED: u8 = 7;
-const DECIDED_ELSEWHERE: u8 = 8;
+/// `Decided` without chain values: read, not written any more.
+const DECIDED_BY_LSN: u8 = 7;
+/// `DecidedElsewhere` without where: read, not written any more.
+const DECIDED_SOMEWHERE: u8 = 8;
 const FINISHED: u8 = 9;
 const OUTCOMES: u8 = 10;
 const BIN_TABLE: u8 = 11;
+const DECIDED: u8 = 12;
+const DECIDED_ELSEWHERE: u8 = 13;
+const PREPARED_AGAIN: u8 = 14;
+const STATED: u8 = 15;
+const LOSS_ACCEPTED: u8 = 16;
+
+/// The participant's number that stands for none; no participant may have it.
+const NO_PARTICIPANT: u32 = u32::MAX;
 
 /// Where the writes begin in the bytes of a [`Promise`]'s record: after kind, transaction,
 /// attempt, coordinator, age, digest and the count of writes.
@@ -246,6 +279,10 @@ impl Record {
         let start = out.len();
         match self {
             Self::Prepared(promise) => promise.put(PREPARED, out),
+            Self::PreparedAgain { promise, first_at } => {
+                promise.put(PREPARED_AGAIN, out);
+                put_position(out, *first_at);
+            }
             Self::CommittedOnePhase(promise) => promise.put(COMMITTED_ONE_PHASE, out),
             Self::Committed { txn, attempt } => put_head(out, COMMITTED, *txn, *attempt),
             Self::Aborted { txn, attempt } => put_head(out, ABORTED, *txn, *attempt),
@@ -261,15 +298,13 @@ impl Record {
             Self::Decided { txn, attempt, digest, participants } => {
                 put_head(out, DECIDED, *txn, *attempt);
                 out.put_u64_le(*digest);
-                put_count(out, participants.len(), PARTICIPANTS_MAX);
-                for (participant, prepared_at) in participants {
-                    out.put_u32_le(*participant);
-                    out.put_u64_le(prepared_at.0);
-                }
+                put_positions(out, participants, PARTICIPANTS_MAX);
             }
-            Self::DecidedElsewhere { txn, attempt, digest } => {
+            Self::DecidedElsewhere { txn, attempt, digest, participant, committed_at } => {
                 put_head(out, DECIDED_ELSEWHERE, *txn, *attempt);
                 out.put_u64_le(*digest);
+                out.put_u32_le(participant.unwrap_or(NO_PARTICIPANT));
+                put_position(out, *committed_at);
             }
             Self::Finished { txn } => {
                 out.put_u8(FINISHED);
@@ -289,6 +324,14 @@ impl Record {
                     out.put_u64_le(outcome.digest);
                     out.put_u32_le(outcome.coordinator);
                 }
+            }
+            Self::Stated(stated) => {
+                out.put_u8(STATED);
+                put_positions(out, stated, STATED_MAX);
+            }
+            Self::LossAccepted { until } => {
+                out.put_u8(LOSS_ACCEPTED);
+                out.put_u64_le(until.0);
             }
         }
         let length = out.len() - start;
@@ -315,17 +358,32 @@ impl Record {
             ABORTED => Self::Aborted { txn: reader.txn()?, attempt: reader.attempt()? },
             FENCED => Self::Fenced { coordinator: reader.u32("coordinator")?, epoch: reader.u32("epoch")? },
             STARTED => Self::Started { epoch: reader.u32("epoch")? },
-            DECIDED => {
-                let (txn, attempt, digest) = (reader.txn()?, reader.attempt()?, reader.u64("digest")?);
-                let count = reader.count(12, PARTICIPANTS_MAX, "participants")?;
-                let participants = (0..count)
-                    .map(|_| Ok((reader.u32("participant")?, Lsn(reader.u64("prepared at")?))))
-                    .collect::<Result<_, Malformed>>()?;
-                Self::Decided { txn, attempt, digest, participants }
+            DECIDED_BY_LSN => read_decided_by_lsn(reader)?,
+            DECIDED_SOMEWHERE => Self::DecidedElsewhere {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                digest: reader.u64("digest")?,
+                participant: None,
+                committed_at: Position::UNKNOWN,
+            },
+            DECIDED => Self::Decided {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                digest: reader.u64("digest")?,
+                participants: read_positions(reader, PARTICIPANTS_MAX, "participants")?,
+            },
+            DECIDED_ELSEWHERE => Self::DecidedElsewhere {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                digest: reader.u64("digest")?,
+                participant: Some(reader.u32("participant")?).filter(|number| *number != NO_PARTICIPANT),
+                committed_at: reader.position("committed at")?,
+            },
+            PREPARED_AGAIN => {
+                Self::PreparedAgain { promise: Promise::read(reader)?, first_at: reader.position("first at")? }
             }
-            DECIDED_ELSEWHERE => {
-                Self::DecidedElsewhere { txn: reader.txn()?, attempt: reader.attempt()?, digest: reader.u64("digest")? }
-            }
+            STATED => Self::Stated(read_positions(reader, STATED_MAX, "peers")?),
+            LOSS_ACCEPTED => Self::LossAccepted { until: Lsn(reader.u64("until")?) },
             FINISHED => Self::Finished { txn: reader.txn()? },
             OUTCOMES => {
                 let count = reader.count(OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, "outcomes")?;
@@ -351,6 +409,31 @@ impl CommittedOutcome {
             coordinator: reader.u32("coordinator")?,
         })
     }
+}
+
+fn put_positions(out: &mut Vec<u8>, positions: &[(u32, Position)], count_max: usize) {
+    put_count(out, positions.len(), count_max);
+    for (number, position) in positions {
+        out.put_u32_le(*number);
+        put_position(out, *position);
+    }
+}
+
+fn read_positions(
+    reader: &mut Reader,
+    count_max: usize,
+    field: &'static str,
+) -> Result<Vec<(u32, Position)>, Malformed> {
+    let count = reader.count(20, count_max, field)?;
+    (0..count).map(|_| Ok((reader.u32("number")?, reader.position("position")?))).collect()
+}
+
+fn read_decided_by_lsn(reader: &mut Reader) -> Result<Record, Malformed> {
+    let (txn, attempt, digest) = (reader.txn()?, reader.attempt()?, reader.u64("digest")?);
+    let count = reader.count(12, PARTICIPANTS_MAX, "participants")?;
+    let mut read = || Ok((reader.u32("participant")?, Position { lsn: Lsn(reader.u64("prepared at")?), chain: 0 }));
+    let participants = (0..count).map(|_| read()).collect::<Result<_, Malformed>>()?;
+    Ok(Record::Decided { txn, attempt, digest, participants })
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, txn: TxnId, attempt: Attempt) {

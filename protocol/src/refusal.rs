@@ -36,10 +36,14 @@ pub enum Reason {
     WrongNode,
     /// The participant found damage in what it had stored.
     Damaged,
+    /// The participant's log has lost records that it had spoken of.
+    LogLost,
+    /// The coordinator has not said yet what it had heard from the participant.
+    NoWitness,
 }
 
 impl Reason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Conflict,
         Self::Bound,
         Self::Expectation,
@@ -53,13 +57,15 @@ impl Reason {
         Self::Unavailable,
         Self::WrongNode,
         Self::Damaged,
+        Self::LogLost,
+        Self::NoWitness,
     ];
 
     /// Whether a later attempt of the same transaction may fare better.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::Conflict | Self::Busy | Self::NoSpace | Self::Unavailable => true,
+            Self::Conflict | Self::Busy | Self::NoSpace | Self::Unavailable | Self::NoWitness => true,
             Self::Bound
             | Self::Expectation
             | Self::NotANumber
@@ -68,7 +74,8 @@ impl Reason {
             | Self::StaleEpoch
             | Self::AlreadyCommitted
             | Self::WrongNode
-            | Self::Damaged => false,
+            | Self::Damaged
+            | Self::LogLost => false,
         }
     }
 
@@ -99,6 +106,8 @@ impl Reason {
             Self::Unavailable => "unavailable",
             Self::WrongNode => "wrong-node",
             Self::Damaged => "damaged",
+            Self::LogLost => "log-lost",
+            Self::NoWitness => "no-witness",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 /// How long a node may take to say that it is ready, or to stop when told to.
@@ -46,9 +46,15 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(folder: &Path, role: &str, number: u32, more_args: &[String]) -> Self {
+    fn new(
+        folder: &Path,
+        role: &str,
+        number: u32,
+        more_args: &[String],
+        data_of: &dyn Fn(&str) -> Option<PathBuf>,
+    ) -> Self {
         let name = format!("{}{number}", &role[..1]);
-        let data = folder.join(&name);
+        let data = data_of(&name).unwrap_or_else(|| folder.join(&name));
         let args = [role, "--id", &number.to_string(), "--data", &data.to_string_lossy()].map(str::to_owned);
         Self {
             log: folder.join(format!("{name}.log")),
@@ -62,6 +68,21 @@ impl Node {
 
     /// Starts the process and waits until it is ready.
     pub fn start(&mut self) {
+        let ready = self.spawn();
+        let ready: serde_json::Value =
+            serde_json::from_str(&ready).unwrap_or_else(|_| panic!("{} did not start:\n{}", self.name, self.log()));
+        self.address = ready["address"].as_str().expect("an address").to_owned();
+    }
+
+    /// Starts the process, which must refuse to run; returns how it ended.
+    pub fn start_refused(&mut self) -> ExitStatus {
+        let ready = self.spawn();
+        assert_eq!(ready, "", "{} started", self.name);
+        self.wait_for_end()
+    }
+
+    /// Spawns the process; returns the line with which it says that it is ready.
+    fn spawn(&mut self) -> String {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
         let mut child = Command::new(assent())
@@ -76,9 +97,7 @@ impl Node {
         let stdout = child.stdout.take().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut ready).expect("a line");
         self.child = Some(child);
-        let ready: serde_json::Value =
-            serde_json::from_str(&ready).unwrap_or_else(|_| panic!("{} did not start:\n{}", self.name, self.log()));
-        self.address = ready["address"].as_str().expect("an address").to_owned();
+        ready
     }
 
     /// SIGKILL, in the middle of whatever it does.
@@ -91,15 +110,35 @@ impl Node {
     /// SIGTERM; returns how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        let mut child = self.child.take().expect("a running process");
-        let patience = Instant::now() + PATIENCE;
+        self.wait_for_end()
+    }
+
+    /// Waits until it ends by itself; returns how.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let status = self.ended_within(PATIENCE);
+        status.unwrap_or_else(|| panic!("{} does not stop:\n{}", self.name, self.log()))
+    }
+
+    /// How it ended, if it did so by itself within this time.
+    pub fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("a running process");
+        let patience = Instant::now() + patience;
         loop {
             if let Some(status) = child.try_wait().expect("the process can be waited for") {
-                return status;
+                self.child = None;
+                return Some(status);
             }
-            assert!(Instant::now() < patience, "{} does not stop:\n{}", self.name, self.log());
-            std::thread::sleep(Duration::from_millis(10));
+            if Instant::now() >= patience {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Limits how large its files may become from now on, in bytes.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("the process can be limited");
     }
 
     /// SIGSTOP: it is there, and does nothing.
@@ -113,9 +152,12 @@ impl Node {
     }
 
     fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the process can be signalled");
+    }
+
+    fn pid(&self) -> Pid {
         let child = self.child.as_ref().expect("a running process");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("a process id");
-        kill_process(pid, signal).expect("the process can be signalled");
+        Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("a process id")
     }
 
     /// What it has logged, over all its runs.
@@ -159,12 +201,26 @@ impl Cluster {
     }
 
     /// The same, but the coordinator dials what `route` makes of a participant's number and address.
-    pub fn start_behind(participants: u32, more_args: &[&str], mut route: impl FnMut(u32, String) -> String) -> Self {
+    pub fn start_behind(participants: u32, more_args: &[&str], route: impl FnMut(u32, String) -> String) -> Self {
+        Self::start_with(participants, more_args, route, &|_name| None)
+    }
+
+    /// The same, with the data directories that `data_of` gives for names like `c1` and `p2`.
+    pub fn start_on(participants: u32, more_args: &[&str], data_of: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
+        Self::start_with(participants, more_args, |_, address| address, data_of)
+    }
+
+    fn start_with(
+        participants: u32,
+        more_args: &[&str],
+        mut route: impl FnMut(u32, String) -> String,
+        data_of: &dyn Fn(&str) -> Option<PathBuf>,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("cluster-").tempdir_in(target_folder()).expect("a folder");
         let more_args: Vec<String> = more_args.iter().map(|arg| (*arg).to_owned()).collect();
         let participants: Vec<Node> = (1..=participants)
             .map(|number| {
-                let mut node = Node::new(folder.path(), "participant", number, &more_args);
+                let mut node = Node::new(folder.path(), "participant", number, &more_args, data_of);
                 node.start();
                 node
             })
@@ -174,7 +230,7 @@ impl Cluster {
             let address = route(number, node.address.clone());
             coordinator_args.extend(["--participant".to_owned(), format!("{number}={address}")]);
         }
-        let mut coordinator = Node::new(folder.path(), "coordinator", 1, &coordinator_args);
+        let mut coordinator = Node::new(folder.path(), "coordinator", 1, &coordinator_args, data_of);
         coordinator.start();
         Self { coordinator, participants, folder }
     }
@@ -182,6 +238,11 @@ impl Cluster {
     /// A node by its place: 0 is the coordinator, `n` the participant `n`.
     pub fn node(&mut self, place: usize) -> &mut Node {
         if place == 0 { &mut self.coordinator } else { &mut self.participants[place - 1] }
+    }
+
+    /// All nodes, the coordinator first.
+    pub fn nodes(&mut self) -> impl Iterator<Item = &mut Node> {
+        std::iter::once(&mut self.coordinator).chain(&mut self.participants)
     }
 
     /// The folder of all nodes' data and logs.

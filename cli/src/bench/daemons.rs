@@ -145,7 +145,20 @@ mod tests {
         let mut sync_us = Vec::new();
         V2Serializer::new().serialize(&histogram, &mut sync_us).unwrap();
         let (role, node, peers) = (Role::Participant, 1, Vec::new());
-        Stats { role, node, groups, records: 2 * groups, bytes: 4_096 * groups, cpu_us, sync_us: sync_us.into(), peers }
+        Stats {
+            role,
+            node,
+            groups,
+            records: 2 * groups,
+            bytes: 4_096 * groups,
+            cpu_us,
+            sync_us: sync_us.into(),
+            peers,
+            scrubbed_bytes: 0,
+            scrub_passes: 0,
+            scrub_findings: 0,
+            durable_lsn: 4_096 * groups,
+        }
     }
 
     fn snapshot(stats: Vec<Stats>, own_cpu_ms: u64) -> Snapshot {

@@ -188,6 +188,8 @@ pub(crate) fn refusal_sentence(refusal: &Refusal, at_deadline: bool) -> String {
             "a participant belongs to another cluster or has another number than the coordinator thinks"
         }
         Reason::Damaged => "a participant found damage in what it had stored; see its log",
+        Reason::NoWitness => "a participant has not been told yet what the coordinator knows of its log; try again",
+        Reason::LogLost => "the log of a participant has lost records that it had told of; see its log",
     };
     let operation = refusal.operation.map(|at| format!("operation {}: ", at + 1)).unwrap_or_default();
     let participant = refusal.participant.map(|number| format!(" (participant {number})")).unwrap_or_default();

@@ -1,26 +1,29 @@
 //! A data directory: its lock, the superblock file, the segment files and their maps.
 //!
 //! Invariants: a file that has its final name is whole and durable, with mode 0600; the directory is locked as long as
-//! this value lives; segment files are opened by the worker ahead of the ring thread. Not here: group writes (`uring`).
+//! this value lives; segment files are opened by the worker ahead of the ring thread; what a log is opened from was read
+//! from the disk, not from pages that a failed write may have left in the cache. Not here: group writes (`uring`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use memmap2::Mmap;
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use memmap2::{Advice, Mmap};
+use rustix::fs::{self as system, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
 use super::map::map;
 use crate::buffer::Buffer;
 use crate::error::OpenError;
 use crate::limits::{BLOCK_BYTES, SUPERBLOCK_BYTES};
-use crate::storage::Storage;
+use crate::storage::{ReadFailed, Storage};
 
 const SUPERBLOCK: &str = "superblock";
 const SEGMENT_PREFIX: &str = "segment-";
@@ -84,6 +87,27 @@ impl DirStorage {
         Ok(DirStorage { path: path.to_owned(), directory, direct, writable: false, open: Mutex::default() })
     }
 
+    /// Opens a directory that nobody may have open, for an offline tool: alone, or together with other readers. Reads go
+    /// past the page cache where the file system takes that.
+    ///
+    /// # Errors
+    /// `Locked` if somebody has it; `Io` if there is no such directory, or it cannot be opened.
+    pub fn open_offline(path: &Path, alone: bool) -> Result<DirStorage, OpenError> {
+        let mut storage = DirStorage::open_read_only(path)?;
+        let lock = if alone { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
+        match flock(&storage.directory, lock) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { dir: path.display().to_string() }),
+            Err(error) => {
+                let (file, operation) = (path.display().to_string(), "locking the directory");
+                return Err(OpenError::Io { file, operation, source: error.into() });
+            }
+        }
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        storage.direct = OpenOptions::new().read(true).custom_flags(flags).open(storage.superblock_path()).is_ok();
+        Ok(storage)
+    }
+
     /// The file of a segment, to be written in the way that this directory allows.
     pub(super) fn file(&self, slot: u32) -> io::Result<Arc<File>> {
         if let Some(segment) = self.segments_open().get(&slot) {
@@ -100,6 +124,22 @@ impl DirStorage {
     fn flags(&self) -> i32 {
         let flags = if self.direct { OFlags::DIRECT | OFlags::DSYNC } else { OFlags::empty() };
         flags.bits().cast_signed()
+    }
+
+    /// Opens a file so that what is read of it in `bytes` comes from the disk. Without O_DIRECT that takes a sync, which brings out what
+    /// still waits in the cache, and then its pages dropped: a page whose write failed counts as clean and is not on the
+    /// disk. By a descriptor of its own, so that the one that writes groups hears of every failed sync itself.
+    fn open_past_cache(&self, path: &Path, bytes: Range<u64>) -> io::Result<File> {
+        // A FIFO in place of the file would wait for a writer.
+        let flags = self.flags() | OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if !self.direct {
+            if self.writable {
+                file.sync_data()?;
+            }
+            fadvise(&file, bytes.start, NonZeroU64::new(bytes.end - bytes.start), system::Advice::DontNeed)?;
+        }
+        Ok(file)
     }
 
     fn segments_open(&self) -> MutexGuard<'_, HashMap<u32, Segment>> {
@@ -119,7 +159,7 @@ impl DirStorage {
     }
 
     fn segment_path(&self, slot: u32) -> PathBuf {
-        self.path.join(format!("{SEGMENT_PREFIX}{slot:04}"))
+        segment_path(&self.path, slot)
     }
 
     fn superblock_path(&self) -> PathBuf {
@@ -145,6 +185,34 @@ impl DirStorage {
         }
         self.directory.sync_all()
     }
+}
+
+/// The file of a slot in a data directory.
+pub(super) fn segment_path(dir: &Path, slot: u32) -> PathBuf {
+    dir.join(format!("{SEGMENT_PREFIX}{slot:04}"))
+}
+
+/// Fills `into` as far as the file goes; returns how far. What fails is read again block by block, to say where.
+fn read(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        let at = offset + filled as u64;
+        let read = match file.read_at(&mut into[filled..], at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => {
+                let block = BLOCK_BYTES.min(into.len() - filled);
+                let one = file.read_at(&mut into[filled..filled + block], at);
+                one.map_err(|source| io::Error::new(source.kind(), ReadFailed { offset: at, source }))?
+            }
+            Ok(read) => read,
+        };
+        filled += read;
+        // Past the page cache a read that is not whole blocks long has met the file's end.
+        if read == 0 || !filled.is_multiple_of(BLOCK_BYTES) {
+            break;
+        }
+    }
+    Ok(filled)
 }
 
 /// A file system that cannot allocate ahead is no reason to stop: the zeros allocate too.
@@ -175,23 +243,13 @@ impl Storage for DirStorage {
     }
 
     fn superblock_read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match OpenOptions::new().read(true).custom_flags(self.flags()).open(self.superblock_path()) {
+        let file = match self.open_past_cache(&self.superblock_path(), 0..2 * SUPERBLOCK_BYTES as u64) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut buffer = Buffer::zeroed(2 * SUPERBLOCK_BYTES);
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer.content_mut()[filled..], filled as u64)? {
-                0 => break,
-                read => filled += read,
-            }
-            // Past the page cache a read that is not whole blocks long has met the file's end.
-            if !filled.is_multiple_of(BLOCK_BYTES) {
-                break;
-            }
-        }
+        let filled = read(&file, buffer.content_mut(), 0)?;
         Ok(Some(buffer.content()[..filled].to_vec()))
     }
 
@@ -226,12 +284,19 @@ impl Storage for DirStorage {
                 found.insert(slot, entry.metadata()?.len());
             }
         }
+        if self.writable {
+            // A process may have ended between the renaming of a file and the sync of its name.
+            self.directory.sync_all()?;
+        }
         Ok(found)
     }
 
     fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
         let path = self.segment_path(slot);
-        if !path.exists() {
+        if path.exists() {
+            // An attempt before this one may have failed after its renaming.
+            self.directory.sync_all()?;
+        } else {
             let zeros = Buffer::zeroed(FILL_BYTES.min(bytes as usize));
             self.create(&path, self.flags(), |mut file| {
                 fallocate(file, FallocateFlags::empty(), 0, bytes).or_else(allocation_refused)?;
@@ -256,7 +321,12 @@ impl Storage for DirStorage {
     }
 
     fn segment_read(&self, slot: u32, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file(slot)?.read_exact_at(into, offset)
+        let filled = if self.direct {
+            read(self.file(slot)?.as_ref(), into, offset)?
+        } else {
+            read(&self.open_past_cache(&self.segment_path(slot), offset..offset + into.len() as u64)?, into, offset)?
+        };
+        if filled < into.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     fn segment_sync(&self, slot: u32) -> io::Result<()> {
@@ -265,17 +335,22 @@ impl Storage for DirStorage {
 
     fn segment_warm(&self, slot: u32) {
         if let Ok(map) = self.map(slot) {
-            // Touching one byte a page brings it in; the sum keeps the loop.
-            let touched = map.iter().step_by(BLOCK_BYTES).fold(0_u64, |sum, &byte| sum.wrapping_add(u64::from(byte)));
-            std::hint::black_box(touched);
+            // What cannot be read now is named by whoever reads the value.
+            let _ = map.advise(Advice::PopulateRead);
         }
     }
 
     fn value(&self, slot: u32, offset: u64, length: usize) -> io::Result<Bytes> {
         let map = self.map(slot)?;
         let end = (offset as usize).checked_add(length);
-        let range = end.and_then(|end| map.get(offset as usize..end));
-        range.map(Bytes::copy_from_slice).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let range = end.and_then(|end| map.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // Touching a page that the disk cannot read would end the process by SIGBUS; asked for like this it is an error.
+        if let Err(error) = map.advise_range(Advice::PopulateRead, offset as usize, length)
+            && Errno::from_io_error(&error) == Some(Errno::FAULT)
+        {
+            return Err(io::Error::other(ReadFailed { offset, source: Errno::IO.into() }));
+        }
+        Ok(Bytes::copy_from_slice(range))
     }
 
     fn is_direct(&self) -> bool {

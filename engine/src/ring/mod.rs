@@ -5,7 +5,9 @@
 
 mod dir;
 mod map;
+mod past_cache;
 mod uring;
 
 pub use dir::DirStorage;
+pub use past_cache::SegmentReader;
 pub use uring::UringDisk;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::memory::{Memory, MemoryDisk};
-use engine::{LogError, Lsn, OpenError, Options, Owner, RecoveryReport, Store, Table, Worker};
+use engine::{LogError, Lsn, OpenError, Options, Owner, Position, RecoveryReport, Store, Table, Worker};
 
 pub const SEGMENT_BYTES: u64 = 64 << 10;
 pub const OWNER: Owner = Owner { role: 1, node: 2, cluster: 3 };
@@ -23,7 +23,7 @@ pub fn options() -> Options {
 
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
-fn encode(id: u64, change: &Change, into: &mut Vec<u8>) {
+pub fn encode(id: u64, change: &Change, into: &mut Vec<u8>) {
     into.extend_from_slice(&id.to_le_bytes());
     into.push(change.0.len() as u8);
     into.push(u8::from(change.1.is_some()));
@@ -31,7 +31,7 @@ fn encode(id: u64, change: &Change, into: &mut Vec<u8>) {
     into.extend_from_slice(change.1.as_deref().unwrap_or_default());
 }
 
-fn apply(table: &Table, at: Lsn, payload: &Bytes) -> u64 {
+pub fn apply(table: &Table, at: Lsn, payload: &Bytes) -> u64 {
     let id = u64::from_le_bytes(payload[..8].try_into().unwrap());
     let key_end = 10 + usize::from(payload[8]);
     let value = (payload[9] == 1).then(|| payload.slice(key_end..));
@@ -56,6 +56,8 @@ pub struct World {
     pub ends: Vec<Lsn>,
     pub acknowledged: usize,
     pub durable: Lsn,
+    /// No checkpoint begins, however long the log is.
+    pub no_checkpoints: bool,
 }
 
 impl World {
@@ -63,7 +65,7 @@ impl World {
     pub fn open(&mut self) -> Result<Node, OpenError> {
         let table = Table::new();
         let mut ids = Vec::new();
-        let mut replay = |at: Lsn, payload: Bytes| ids.push(apply(&table, at, &payload));
+        let mut replay = |at: Position, payload: Bytes| ids.push(apply(&table, at.lsn, &payload));
         let (storage, disk) = (self.memory.storage(), self.memory.disk());
         let opened = Store::open(options(), storage, disk, Worker::inline(), table.clone(), &mut replay);
         let (store, report) = opened?;
@@ -104,12 +106,24 @@ impl World {
         assert!(found == expected);
     }
 
+    /// The same world on a disk of its own.
+    pub fn copy(&self) -> World {
+        World {
+            memory: self.memory.copy(),
+            history: self.history.clone(),
+            ends: self.ends.clone(),
+            acknowledged: self.acknowledged,
+            durable: self.durable,
+            no_checkpoints: self.no_checkpoints,
+        }
+    }
+
     pub fn append(&mut self, node: &mut Node, change: Change) {
         let id = self.history.len() as u64 + 1;
         let mut payload = Vec::new();
         encode(id, &change, &mut payload);
         let at = node.store.append(&mut |into| into.extend_from_slice(&payload));
-        apply(node.store.table(), at, &Bytes::from(payload));
+        apply(node.store.table(), at.lsn, &Bytes::from(payload));
         self.history.push(change);
         self.ends.push(node.store.end());
     }
@@ -125,7 +139,7 @@ impl World {
         self.durable = durable;
         assert_eq!(durable, node.store.durable());
         self.acknowledged = self.ends.partition_point(|&end| end <= durable);
-        if node.store.checkpoint_due() && !node.slices {
+        if node.store.checkpoint_due() && !node.slices && !self.no_checkpoints {
             node.store.checkpoint_begin();
             node.slices = true;
         }

@@ -17,7 +17,8 @@ use node::{Config, NodeConfig, NodeError, Stop};
 use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
 use protocol::{
-    Attempt, ClusterId, Effects, Lsn, Machine, Message, NodeId, OperationResult, Record, Role, StartError, Tick, TxnId,
+    Attempt, ClusterId, Effects, Machine, Message, NodeId, OperationResult, Position, Record, Role, StartError, Tick,
+    TxnId,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
@@ -29,7 +30,7 @@ pub(crate) struct Rememberer {
 }
 
 impl Machine for Rememberer {
-    fn replay(&mut self, _at: Lsn, record: Record) {
+    fn replay(&mut self, _at: Position, record: Record) {
         if let Record::Finished { txn } = record {
             self.known.insert(txn);
         }
@@ -80,7 +81,7 @@ pub(crate) struct Asker {
 }
 
 impl Machine for Asker {
-    fn replay(&mut self, _at: Lsn, record: Record) {
+    fn replay(&mut self, _at: Position, record: Record) {
         if let Record::Started { epoch } = record {
             self.epoch = epoch;
         }
@@ -133,7 +134,7 @@ impl Machine for Asker {
 pub(crate) struct Loud;
 
 impl Machine for Loud {
-    fn replay(&mut self, _at: Lsn, _record: Record) {}
+    fn replay(&mut self, _at: Position, _record: Record) {}
 
     fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
         Ok(())
@@ -334,5 +335,6 @@ pub(crate) fn submit(txn: u128) -> Message {
 }
 
 pub(crate) fn prepare_lost() -> Message {
-    Message::PrepareLost { txn: TxnId(1), attempt: Attempt { epoch: 1, number: 1 } }
+    let (voted_at, held_at) = (Position::UNKNOWN, Position::UNKNOWN);
+    Message::PrepareLost { txn: TxnId(1), attempt: Attempt { epoch: 1, number: 1 }, voted_at, held_at }
 }

@@ -10,8 +10,8 @@ use protocol::message::{Stats, Submit};
 use protocol::operation::check;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Attempt, Condition, Lsn, Malformed, Message, Operation, OperationResult, Reason, Record, Refusal, Role, ScanOf,
-    TxnId, Write,
+    Attempt, Condition, Malformed, Message, Operation, OperationResult, Position, Reason, Record, Refusal, Role,
+    ScanOf, TxnId, Write,
 };
 
 use crate::samples::{decode_message, encode_message, encode_record, promise};
@@ -196,18 +196,34 @@ fn a_value_length_is_not_believed() {
 
 #[test]
 fn the_most_participants_pass_and_one_more_is_refused() {
-    let decided =
-        |count| Record::Decided { txn: TXN, attempt: ATTEMPT, digest: 1, participants: vec![(1, Lsn(1)); count] };
+    let decided = |count| Record::Decided {
+        txn: TXN,
+        attempt: ATTEMPT,
+        digest: 1,
+        participants: vec![(1, Position::UNKNOWN); count],
+    };
     let most = decided(PARTICIPANTS_MAX);
     let mut encoded = encode_record(&most);
     assert_eq!(Record::decode(Bytes::from(encoded.clone())), Ok(most));
     assert!(!is_record_encoded(&decided(PARTICIPANTS_MAX + 1)));
     let count_at = 1 + 16 + 8 + 8;
     encoded[count_at] += 1;
-    encoded.extend_from_slice(&[0; 12]);
+    encoded.extend_from_slice(&[0; 20]);
     let (found, max) = (PARTICIPANTS_MAX + 1, PARTICIPANTS_MAX);
     let refused = Malformed::TooLong { field: "participants", found, max };
     assert_eq!(Record::decode(Bytes::from(encoded)), Err(refused));
+}
+
+#[test]
+fn the_most_stated_positions_pass_and_one_more_is_refused() {
+    let stated = |count| Record::Stated(vec![(1, Position::UNKNOWN); count]);
+    let mut encoded = encode_record(&stated(STATED_MAX));
+    assert_eq!(Record::decode(Bytes::from(encoded.clone())), Ok(stated(STATED_MAX)));
+    assert!(!is_record_encoded(&stated(STATED_MAX + 1)));
+    encoded[1] += 1;
+    encoded.extend_from_slice(&[0; 20]);
+    let (found, max) = (STATED_MAX + 1, STATED_MAX);
+    assert_eq!(Record::decode(Bytes::from(encoded)), Err(Malformed::TooLong { field: "peers", found, max }));
 }
 
 #[test]
@@ -290,6 +306,10 @@ fn the_longest_stats_pass_and_longer_ones_are_refused() {
             cpu_us: 1,
             sync_us: zeros(sync_bytes),
             peers: vec!["a".repeat(address_bytes); peers],
+            scrubbed_bytes: 1,
+            scrub_passes: 1,
+            scrub_findings: 1,
+            durable_lsn: 1,
         })
     };
     let longest = stats(STATS_BYTES_MAX, PARTICIPANTS_MAX, KEY_BYTES_MAX);

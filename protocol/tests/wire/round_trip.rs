@@ -4,17 +4,17 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::message::Submit;
 use protocol::operation::{check, digest, result_bytes, results_bytes};
-use protocol::{Attempt, Lsn, Message, Record, TxnId};
+use protocol::{Attempt, Message, Position, Record, TxnId};
 
 use crate::samples::{decode_message, encode_message, encode_record, promise, results};
 use crate::strategies;
 
 /// Kind, transaction, attempt and position stand before the results of a YES vote.
-const BEFORE_RESULTS_BYTES: usize = 1 + 16 + 8 + 8;
+const BEFORE_RESULTS_BYTES: usize = 1 + 16 + 8 + 16;
 
 fn encoded_results_bytes(results: Vec<protocol::OperationResult>) -> usize {
     let attempt = Attempt { epoch: 1, number: 1 };
-    encode_message(&Message::VoteYes { txn: TxnId(1), attempt, prepared_at: Lsn(1), results }).len()
+    encode_message(&Message::VoteYes { txn: TxnId(1), attempt, prepared_at: Position::UNKNOWN, results }).len()
         - BEFORE_RESULTS_BYTES
 }
 

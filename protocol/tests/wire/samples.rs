@@ -8,16 +8,17 @@ use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Reason, Record, Refusal, Role,
-    ScanOf, Totals, TxnId, Write,
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Reason, Record, Refusal,
+    Role, ScanOf, Totals, TxnId, Write,
 };
 
 const TXN: TxnId = TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const ATTEMPT: Attempt = Attempt { epoch: 0x0102_0304, number: 0x0506_0708 };
 const AGE: Age = Age { admitted_us: 0x0006_1122_3344_5566, coordinator: 9 };
-const AT: Lsn = Lsn(0x0000_0a0b_0c0d_0e0f);
+const AT: Position = Position { lsn: Lsn(0x0000_0a0b_0c0d_0e0f), chain: 0x1011_1213_1415_1617 };
+const LATER: Position = Position { lsn: Lsn(0x0000_1a1b_1c1d_1e1f), chain: 0x2021_2223_2425_2627 };
 
-pub(crate) const REASONS: [Reason; 13] = [
+pub(crate) const REASONS: [Reason; 15] = [
     Reason::Conflict,
     Reason::Bound,
     Reason::Expectation,
@@ -31,6 +32,8 @@ pub(crate) const REASONS: [Reason; 13] = [
     Reason::Unavailable,
     Reason::WrongNode,
     Reason::Damaged,
+    Reason::LogLost,
+    Reason::NoWitness,
 ];
 
 fn bytes(text: &'static str) -> Bytes {
@@ -102,10 +105,10 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::VoteYes { txn, attempt, prepared_at, results: results() },
         Message::VoteReadOnly { txn, attempt, results: results() },
         Message::VoteNo { txn, attempt, refusal: Refusal { operation: None, ..refusal } },
-        Message::CommittedOnePhase { txn, attempt, results: Some(results()) },
-        Message::CommittedOnePhase { txn, attempt, results: None },
+        Message::CommittedOnePhase { txn, attempt, committed_at: AT, results: Some(results()) },
+        Message::CommittedOnePhase { txn, attempt, committed_at: Position::UNKNOWN, results: None },
         Message::CommitAck { txn, attempt },
-        Message::PrepareLost { txn, attempt },
+        Message::PrepareLost { txn, attempt, voted_at: AT, held_at: LATER },
         Message::AskDecision { txn, attempt },
         Message::AskStats,
         Message::Stats(Stats {
@@ -117,7 +120,13 @@ pub(crate) fn messages() -> Vec<Message> {
             cpu_us: 8,
             sync_us: bytes("histogram"),
             peers: vec!["127.0.0.1:7001".to_owned(), "[::1]:7002".to_owned()],
+            scrubbed_bytes: 9,
+            scrub_passes: 10,
+            scrub_findings: 11,
+            durable_lsn: 12,
         }),
+        Message::Witness { stated: AT },
+        Message::LogLost { stated: LATER, held: AT },
     ];
     messages.extend(
         [TxnStatus::Committed, TxnStatus::Aborted, TxnStatus::InProgress, TxnStatus::Unknown]
@@ -166,11 +175,26 @@ pub(crate) fn records() -> Vec<Record> {
         Record::Aborted { txn, attempt },
         Record::Fenced { coordinator: 9, epoch: 4 },
         Record::Started { epoch: 4 },
-        Record::Decided { txn, attempt, digest, participants: vec![(1, AT), (2, Lsn(8_192))] },
-        Record::DecidedElsewhere { txn, attempt, digest },
         Record::Finished { txn },
         Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest, coordinator: 9 }]),
         Record::Bins { owners: vec![1, 2, 3] },
+        Record::Decided { txn, attempt, digest, participants: vec![(1, AT), (2, LATER)] },
+        Record::DecidedElsewhere { txn, attempt, digest, participant: Some(2), committed_at: AT },
+        Record::PreparedAgain { promise: promise(), first_at: AT },
+        Record::Stated(vec![(1, AT), (2, LATER)]),
+        Record::LossAccepted { until: LATER.lsn },
+    ]
+}
+
+/// How the kinds that are not written any more are read: in the order of their kinds.
+pub(crate) fn old_records() -> Vec<(u8, Record)> {
+    let (txn, attempt, digest) = (TXN, ATTEMPT, 0x1234_5678_0000_0042);
+    let unchained = |lsn| Position { lsn, chain: 0 };
+    let participants = vec![(1, unchained(AT.lsn)), (2, unchained(Lsn(8_192)))];
+    let (participant, committed_at) = (None, Position::UNKNOWN);
+    vec![
+        (7, Record::Decided { txn, attempt, digest, participants }),
+        (8, Record::DecidedElsewhere { txn, attempt, digest, participant, committed_at }),
     ]
 }
 
@@ -197,6 +221,8 @@ pub(crate) fn message_name(message: &Message) -> &'static str {
         Message::Outcome { .. } => "Outcome",
         Message::AskStats => "AskStats",
         Message::Stats(_) => "Stats",
+        Message::Witness { .. } => "Witness",
+        Message::LogLost { .. } => "LogLost",
     }
 }
 
@@ -213,6 +239,9 @@ pub(crate) fn record_name(record: &Record) -> &'static str {
         Record::Finished { .. } => "Finished",
         Record::Bins { .. } => "Bins",
         Record::Outcomes(_) => "Outcomes",
+        Record::PreparedAgain { .. } => "PreparedAgain",
+        Record::Stated(_) => "Stated",
+        Record::LossAccepted { .. } => "LossAccepted",
     }
 }
 

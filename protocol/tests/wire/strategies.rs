@@ -8,8 +8,8 @@ use proptest::sample::select;
 use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Record, Refusal, Role, ScanOf,
-    Totals, TxnId, Write,
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Record, Refusal, Role,
+    ScanOf, Totals, TxnId, Write,
 };
 
 use crate::samples::REASONS;
@@ -30,8 +30,8 @@ fn age() -> impl Strategy<Value = Age> {
     any::<(u64, u32)>().prop_map(|(admitted_us, coordinator)| Age { admitted_us, coordinator })
 }
 
-fn lsn() -> impl Strategy<Value = Lsn> {
-    any::<u64>().prop_map(Lsn)
+fn position() -> impl Strategy<Value = Position> {
+    any::<(u64, u64)>().prop_map(|(lsn, chain)| Position { lsn: Lsn(lsn), chain })
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -113,9 +113,25 @@ fn prepare() -> impl Strategy<Value = Message> {
 }
 
 fn stats() -> impl Strategy<Value = Message> {
-    (role(), any::<(u32, u64, u64, u64, u64)>(), data(), vec("\\PC{0,20}", 0..4)).prop_map(
-        |(role, (node, groups, records, bytes, cpu_us), sync_us, peers)| {
-            Message::Stats(Stats { role, node, groups, records, bytes, cpu_us, sync_us, peers })
+    let figures = any::<(u32, u64, u64, u64, u64)>();
+    let scrubbed = any::<(u64, u64, u64, u64)>();
+    (role(), figures, data(), vec("\\PC{0,20}", 0..4), scrubbed).prop_map(
+        |(role, (node, groups, records, bytes, cpu_us), sync_us, peers, scrubbed)| {
+            let (scrubbed_bytes, scrub_passes, scrub_findings, durable_lsn) = scrubbed;
+            Message::Stats(Stats {
+                role,
+                node,
+                groups,
+                records,
+                bytes,
+                cpu_us,
+                sync_us,
+                peers,
+                scrubbed_bytes,
+                scrub_passes,
+                scrub_findings,
+                durable_lsn,
+            })
         },
     )
 }
@@ -148,10 +164,14 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
     let attempt_of = || (txn(), attempt());
     prop_oneof![
         prepare(),
-        (attempt_of(), lsn()).prop_map(|((txn, attempt), prepared_at)| Message::Commit { txn, attempt, prepared_at }),
+        (attempt_of(), position()).prop_map(|((txn, attempt), prepared_at)| Message::Commit {
+            txn,
+            attempt,
+            prepared_at
+        }),
         attempt_of().prop_map(|(txn, attempt)| Message::Abort { txn, attempt }),
         txn().prop_map(|txn| Message::AskOutcome { txn }),
-        (attempt_of(), lsn(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::VoteYes {
+        (attempt_of(), position(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::VoteYes {
             txn,
             attempt,
             prepared_at,
@@ -159,13 +179,18 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
         }),
         (attempt_of(), results()).prop_map(|((txn, attempt), results)| Message::VoteReadOnly { txn, attempt, results }),
         (attempt_of(), refusal()).prop_map(|((txn, attempt), refusal)| Message::VoteNo { txn, attempt, refusal }),
-        (attempt_of(), option::of(results())).prop_map(|((txn, attempt), results)| Message::CommittedOnePhase {
-            txn,
-            attempt,
-            results
+        (attempt_of(), position(), option::of(results())).prop_map(|((txn, attempt), committed_at, results)| {
+            Message::CommittedOnePhase { txn, attempt, committed_at, results }
         }),
         attempt_of().prop_map(|(txn, attempt)| Message::CommitAck { txn, attempt }),
-        attempt_of().prop_map(|(txn, attempt)| Message::PrepareLost { txn, attempt }),
+        (attempt_of(), position(), position()).prop_map(|((txn, attempt), voted_at, held_at)| Message::PrepareLost {
+            txn,
+            attempt,
+            voted_at,
+            held_at
+        }),
+        position().prop_map(|stated| Message::Witness { stated }),
+        (position(), position()).prop_map(|(stated, held)| Message::LogLost { stated, held }),
         attempt_of().prop_map(|(txn, attempt)| Message::AskDecision { txn, attempt }),
         (txn(), known).prop_map(|(txn, known)| Message::Outcome { txn, known }),
     ]
@@ -203,13 +228,20 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         (txn(), attempt()).prop_map(|(txn, attempt)| Record::Aborted { txn, attempt }),
         any::<(u32, u32)>().prop_map(|(coordinator, epoch)| Record::Fenced { coordinator, epoch }),
         any::<u32>().prop_map(|epoch| Record::Started { epoch }),
-        (txn(), attempt(), any::<u64>(), vec((any::<u32>(), lsn()), 0..=64))
+        (txn(), attempt(), any::<u64>(), vec((any::<u32>(), position()), 0..=64))
             .prop_map(|(txn, attempt, digest, participants)| Record::Decided { txn, attempt, digest, participants }),
-        (txn(), attempt(), any::<u64>()).prop_map(|(txn, attempt, digest)| Record::DecidedElsewhere {
-            txn,
-            attempt,
-            digest
-        }),
+        (txn(), attempt(), any::<u64>(), option::of(0..u32::MAX), position()).prop_map(
+            |(txn, attempt, digest, participant, committed_at)| Record::DecidedElsewhere {
+                txn,
+                attempt,
+                digest,
+                participant,
+                committed_at
+            }
+        ),
+        (promise(), position()).prop_map(|(promise, first_at)| Record::PreparedAgain { promise, first_at }),
+        vec((any::<u32>(), position()), 0..=256).prop_map(Record::Stated),
+        any::<u64>().prop_map(|until| Record::LossAccepted { until: Lsn(until) }),
         txn().prop_map(|txn| Record::Finished { txn }),
         vec(any::<u32>(), 0..=4_096).prop_map(|owners| Record::Bins { owners }),
         vec(outcome, 0..40).prop_map(Record::Outcomes),

@@ -1,12 +1,12 @@
 //! A log in memory. What was appended is lost in a crash unless it was flushed.
 //!
-//! Positions count records, from 1. A checkpoint keeps the table as it was when it began; once all
+//! Records are counted from 1; the chain value at one is a checksum of all bytes up to its end. A checkpoint keeps the table as it was when it began; once all
 //! that it logged is durable, what stands before it is cut off.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use protocol::{Journal, Lsn, NodeId, Record, Room};
+use protocol::{Journal, Lsn, NodeId, Position, Record, Room};
 
 use crate::world::trace::Trace;
 use crate::world::words;
@@ -24,7 +24,9 @@ struct Checkpoint {
 pub struct Log {
     owner: NodeId,
     trace: Trace,
-    records: VecDeque<(Lsn, Bytes)>,
+    records: VecDeque<(Position, Bytes)>,
+    /// The chain value before the first of them.
+    chain: u64,
     durable: Lsn,
     end: Lsn,
     rows: Rows,
@@ -41,6 +43,7 @@ impl Log {
             owner,
             trace,
             records: VecDeque::new(),
+            chain: 1,
             durable: Lsn(1),
             end: Lsn(1),
             rows: Rows::new(),
@@ -69,7 +72,9 @@ impl Log {
     /// Cuts off what a checkpoint that is durable has made needless.
     pub fn cut_off(&mut self) {
         if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.complete_at <= self.durable) {
-            self.records.retain(|(at, _)| *at >= checkpoint.begin);
+            while let Some((at, _)) = self.records.pop_front_if(|(at, _)| at.lsn < checkpoint.begin) {
+                self.chain = at.chain;
+            }
             self.rows = checkpoint.rows;
             self.trace.line(format!("{} now starts at {}", self.owner, checkpoint.begin));
         }
@@ -78,10 +83,16 @@ impl Log {
     /// Loses what is not durable, and `lost` durable records besides: damage.
     pub fn crash(&mut self, lost: usize) {
         self.checkpoint = None;
-        self.records.retain(|(at, _)| *at < self.durable);
+        self.records.retain(|(at, _)| at.lsn < self.durable);
         self.records.truncate(self.records.len().saturating_sub(lost));
         self.durable = Lsn(self.durable.0 - lost as u64);
         self.end = self.durable;
+    }
+
+    /// Goes on so many records later.
+    pub fn skip(&mut self, records: u64) {
+        self.end = Lsn(self.end.0 + records);
+        self.durable = self.end;
     }
 
     /// Says that everything since `begin` is a checkpoint of a table that then had these rows.
@@ -97,20 +108,22 @@ impl Log {
 
     /// The durable records, decoded from their bytes.
     #[must_use]
-    pub fn durable_records(&self) -> Vec<(Lsn, Record)> {
-        let durable = self.records.iter().filter(|(at, _)| *at < self.durable);
+    pub fn durable_records(&self) -> Vec<(Position, Record)> {
+        let durable = self.records.iter().filter(|(at, _)| at.lsn < self.durable);
         durable.map(|(at, bytes)| (*at, Record::decode(bytes.clone()).expect("a record that was encoded"))).collect()
     }
 }
 
 impl Journal for Log {
-    fn append(&mut self, record: &Record) -> Lsn {
+    fn append(&mut self, record: &Record) -> Position {
         self.trace.line(format!("{} logs {}", self.owner, words::record(record)));
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
-        let at = self.end;
+        let before = self.records.back().map_or(self.chain, |(at, _)| at.chain);
+        let chain = checksum(before, &bytes);
+        let at = Position { lsn: self.end, chain };
         self.records.push_back((at, Bytes::from(bytes)));
-        self.end = Lsn(at.0 + 1);
+        self.end = Lsn(self.end.0 + 1);
         at
     }
 
@@ -121,4 +134,11 @@ impl Journal for Log {
     fn room(&self) -> Room {
         self.room
     }
+}
+
+/// FNV-1a (Fowler, Noll and Vo), folded to four digits, so that stories can be read.
+fn checksum(before: u64, bytes: &[u8]) -> u64 {
+    let all = before.to_le_bytes().into_iter().chain(bytes.iter().copied());
+    let hash = all.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    u64::from((hash >> 16 ^ hash) & 0xffff).max(1)
 }

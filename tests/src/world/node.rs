@@ -6,7 +6,7 @@ use coordinator::Coordinator;
 use engine::Table;
 use participant::Participant;
 use protocol::message::Hello;
-use protocol::{ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Record, Role, Tick, TxnId};
+use protocol::{ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Position, Record, Role, Tick, TxnId};
 
 use crate::world::gate::Gate;
 use crate::world::log::{Log, Rows};
@@ -15,6 +15,9 @@ use crate::world::words;
 
 /// The cluster of every world.
 pub const CLUSTER: ClusterId = ClusterId(7);
+
+/// How far a repaired log goes on past its end: more than any story loses.
+const REPAIR_SKIPS: u64 = 100;
 
 /// What a node is.
 pub enum Kind {
@@ -104,6 +107,15 @@ impl Node {
         self.running.take().is_some()
     }
 
+    /// The operator gives up what its log has lost: it goes on past all that stood there, and begins by saying so.
+    pub fn repair(&mut self) {
+        if !self.is_up() {
+            self.log.skip(REPAIR_SKIPS);
+            self.log.append(&Record::LossAccepted { until: self.log.end() });
+            self.log.flush();
+        }
+    }
+
     /// Lets the machine act.
     pub fn act<T>(&mut self, story: impl FnOnce(&mut dyn Machine, &mut Effects<'_>) -> T) -> Option<T> {
         let machine = self.running.as_mut()?.machine();
@@ -172,24 +184,31 @@ impl Node {
     /// # Panics
     /// If it has not.
     pub fn assert_durable_before_said(&self, message: &Message) {
-        let is_durable = |meant: &dyn Fn(&Record) -> bool| self.log.durable_records().iter().any(|(_, r)| meant(r));
-        let remembers = |record: &Record, txn: &TxnId| matches!(record, Record::Outcomes(outcomes) if outcomes.iter().any(|outcome| outcome.txn == *txn));
-        let holds = if let Message::VoteYes { txn, attempt, .. } = message {
-            is_durable(
-                &|record| matches!(record, Record::Prepared(promise) if (promise.txn, promise.attempt) == (*txn, *attempt)),
-            )
+        let durable = self.log.durable_records();
+        let is_durable = |meant: &dyn Fn(Position, &Record) -> bool| durable.iter().any(|(at, r)| meant(*at, r));
+        let holds = if let Message::VoteYes { txn, attempt, prepared_at, .. } = message {
+            is_durable(&|at, record| {
+                let said = (*txn, *attempt, *prepared_at);
+                matches!(record, Record::Prepared(promise) if (promise.txn, promise.attempt, at) == said)
+                    || matches!(record, Record::PreparedAgain { promise, first_at } if (promise.txn, promise.attempt, *first_at) == said)
+            })
         } else if let Message::Commit { txn, .. } = message {
-            is_durable(&|record| {
-                matches!(record, Record::Decided { txn: decided, .. } if decided == txn) || remembers(record, txn)
+            is_durable(&|_, record| {
+                matches!(record, Record::Decided { txn: decided, .. } if decided == txn) || remembers(record, *txn)
             })
         } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {
-            is_durable(&|record| {
-                matches!(record, Record::Committed { txn: committed, .. } if committed == txn)
-                    || matches!(record, Record::CommittedOnePhase(promise) if promise.txn == *txn)
-                    || remembers(record, txn)
+            let says = if let Message::CommittedOnePhase { committed_at, .. } = message {
+                *committed_at
+            } else {
+                Position::UNKNOWN
+            };
+            is_durable(&|at, record| {
+                matches!(record, Record::CommittedOnePhase(promise) if promise.txn == *txn && (at == says || !says.is_known()))
+                    || (!says.is_known() && remembers(record, *txn))
+                    || matches!(record, Record::Committed { txn: committed, .. } if committed == txn && !says.is_known())
             })
         } else if let Message::Hello(Hello { role: Role::Coordinator, epoch, .. }) = message {
-            is_durable(&|record| *record == Record::Started { epoch: *epoch })
+            is_durable(&|_, record| *record == Record::Started { epoch: *epoch })
         } else {
             true
         };
@@ -201,4 +220,8 @@ impl Node {
     pub fn log_ends(&self) -> (Lsn, Lsn) {
         (self.log.durable(), self.log.end())
     }
+}
+
+fn remembers(record: &Record, txn: TxnId) -> bool {
+    matches!(record, Record::Outcomes(outcomes) if outcomes.iter().any(|outcome| outcome.txn == txn))
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, PrepareMode, TxnStatus};
 use protocol::record::Promise;
-use protocol::{Condition, Message, NodeId, Operation, OperationResult, Record, Role, ScanOf};
+use protocol::{Condition, Message, NodeId, Operation, OperationResult, Position, Record, Role, ScanOf};
 
 use crate::world::keys::name_of;
 
@@ -32,22 +32,27 @@ pub fn message(message: &Message) -> String {
             format!("Prepare {:?} {} age {age} ({mode}): {what}", prepare.txn, prepare.attempt)
         }
         Message::Commit { txn, attempt, prepared_at } => {
-            format!("Commit {txn:?} {attempt} promised at {prepared_at}")
+            format!("Commit {txn:?} {attempt} promised at {}", place(*prepared_at))
         }
         Message::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
         Message::AskOutcome { txn } => format!("AskOutcome {txn:?}"),
         Message::VoteYes { txn, attempt, prepared_at, results } => {
-            format!("VoteYes {txn:?} {attempt} promised at {prepared_at}{}", maybe_results(Some(results)))
+            format!("VoteYes {txn:?} {attempt} promised at {}{}", place(*prepared_at), maybe_results(Some(results)))
         }
         Message::VoteReadOnly { txn, attempt, results } => {
             format!("VoteReadOnly {txn:?} {attempt}{}", maybe_results(Some(results)))
         }
         Message::VoteNo { txn, attempt, refusal } => format!("VoteNo {txn:?} {attempt}: {refusal}"),
-        Message::CommittedOnePhase { txn, attempt, results } => {
-            format!("CommittedOnePhase {txn:?} {attempt}{}", maybe_results(results.as_deref()))
+        Message::CommittedOnePhase { txn, attempt, committed_at, results } => {
+            let results = maybe_results(results.as_deref());
+            format!("CommittedOnePhase {txn:?} {attempt} at {}{results}", place(*committed_at))
         }
         Message::CommitAck { txn, attempt } => format!("CommitAck {txn:?} {attempt}"),
-        Message::PrepareLost { txn, attempt } => format!("PrepareLost {txn:?} {attempt}"),
+        Message::PrepareLost { txn, attempt, voted_at, held_at } => {
+            format!("PrepareLost {txn:?} {attempt} at {}, held at {}", place(*voted_at), place(*held_at))
+        }
+        Message::Witness { stated } => format!("Witness of {}", place(*stated)),
+        Message::LogLost { stated, held } => format!("LogLost {}, the latest is {}", place(*stated), place(*held)),
         Message::AskDecision { txn, attempt } => format!("AskDecision {txn:?} {attempt}"),
         Message::Outcome { txn, known } => {
             let known = match known {
@@ -67,23 +72,42 @@ pub fn message(message: &Message) -> String {
 pub fn record(record: &Record) -> String {
     match record {
         Record::Prepared(promise) => format!("Prepared {}", promise_words(promise)),
+        Record::PreparedAgain { promise, first_at } => {
+            format!("PreparedAgain {}, first at {}", promise_words(promise), place(*first_at))
+        }
         Record::CommittedOnePhase(promise) => format!("CommittedOnePhase {}", promise_words(promise)),
         Record::Committed { txn, attempt } => format!("Committed {txn:?} {attempt}"),
         Record::Aborted { txn, attempt } => format!("Aborted {txn:?} {attempt}"),
         Record::Fenced { coordinator, epoch } => format!("Fenced c{coordinator} epoch {epoch}"),
         Record::Started { epoch } => format!("Started epoch {epoch}"),
         Record::Decided { txn, attempt, participants, .. } => {
-            let told: Vec<_> = participants.iter().map(|(number, at)| format!("p{number} at {at}")).collect();
-            format!("Decided {txn:?} {attempt}, to tell: {}", told.join(", "))
+            format!("Decided {txn:?} {attempt}, to tell: {}", places('p', participants))
         }
-        Record::DecidedElsewhere { txn, attempt, .. } => format!("DecidedElsewhere {txn:?} {attempt}"),
+        Record::DecidedElsewhere { txn, attempt, participant: Some(participant), committed_at, .. } => {
+            format!("DecidedElsewhere {txn:?} {attempt}, p{participant} at {}", place(*committed_at))
+        }
+        Record::DecidedElsewhere { txn, attempt, participant: None, .. } => {
+            format!("DecidedElsewhere {txn:?} {attempt}")
+        }
         Record::Finished { txn } => format!("Finished {txn:?}"),
         Record::Bins { .. } => "Bins".to_owned(),
         Record::Outcomes(outcomes) => {
             let all: Vec<_> = outcomes.iter().map(|outcome| format!("{:?}", outcome.txn)).collect();
             format!("Outcomes {}", all.join(" "))
         }
+        Record::Stated(stated) => format!("Stated {}", places('n', stated)),
+        Record::LossAccepted { until } => format!("LossAccepted until {until}"),
     }
+}
+
+/// Where a record stands.
+#[must_use]
+pub fn place(position: Position) -> String {
+    if position.is_known() { format!("{}/{:04x}", position.lsn, position.chain) } else { "nowhere".to_owned() }
+}
+
+fn places(letter: char, all: &[(u32, Position)]) -> String {
+    all.iter().map(|(number, at)| format!("{letter}{number} at {}", place(*at))).collect::<Vec<_>>().join(", ")
 }
 
 /// A key's value.

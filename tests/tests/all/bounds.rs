@@ -6,8 +6,8 @@ use participant::Participant;
 use protocol::limits::{OPERATIONS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Hello, Prepare, PrepareMode, Submit};
 use protocol::{
-    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Reason, Record, Role,
-    Room, Tick, TxnId,
+    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Position, Reason,
+    Record, Role, Room, Tick, TxnId,
 };
 
 const CLUSTER: ClusterId = ClusterId(1);
@@ -22,11 +22,11 @@ struct Kept {
 struct KeptJournal<'a>(&'a mut usize);
 
 impl Journal for KeptJournal<'_> {
-    fn append(&mut self, record: &Record) -> Lsn {
+    fn append(&mut self, record: &Record) -> Position {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         *self.0 += bytes.len();
-        self.end()
+        Position { lsn: self.end(), chain: 1 }
     }
 
     fn end(&self) -> Lsn {
@@ -72,6 +72,12 @@ fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
 fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
     let mut participant = Participant::new(participant::Config::new(1, CLUSTER), engine::Table::new());
     let mut kept = Kept::default();
+    for message in [
+        Message::Hello(Hello { role: Role::Coordinator, node: 9, cluster: CLUSTER, epoch: 1 }),
+        Message::Witness { stated: Position::UNKNOWN },
+    ] {
+        kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
+    }
     for number in 0..prepares {
         let prepare = Prepare {
             txn: TxnId(number),

@@ -1,9 +1,17 @@
 //! The one test binary of the product. `README.md` says how to run a part of it.
 
+mod audit;
 mod bounds;
+mod certificate;
+mod disk_files;
+mod disk_image;
+mod disk_nodes;
+mod fuzz;
 mod processes;
 mod random;
 mod readme;
 mod scripts;
+mod scrub;
 mod story;
 mod tidy;
+mod wal_tools;

@@ -15,33 +15,38 @@ use tests::transfers::{
     totals, transfer,
 };
 
-const ACCOUNTS: u32 = 200;
+pub(crate) const ACCOUNTS: u32 = 200;
 
-fn run<T>(story: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(story: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(story)
 }
 
 /// Clients that transfer in the background.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     clients: Vec<tokio::task::JoinHandle<Transfers>>,
 }
 
 impl Load {
-    fn start(client: &Client, clients: u64, count_max: usize) -> Self {
+    pub(crate) fn start(client: &Client, clients: u64, count_max: usize) -> Self {
+        Self::start_again(client, clients, count_max, 0)
+    }
+
+    /// The same with transfers that are not those of an earlier load, which had another `number`.
+    pub(crate) fn start_again(client: &Client, clients: u64, count_max: usize, number: u64) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let clients = (1..=clients)
             .map(|seed| {
                 let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-                tokio::spawn(keep_transferring(client.clone(), seed, ACCOUNTS, stop, done, count_max))
+                tokio::spawn(keep_transferring(client.clone(), number << 16 | seed, ACCOUNTS, stop, done, count_max))
             })
             .collect();
         Self { stop, done, clients }
     }
 
     /// Waits until so many more transfers have committed.
-    async fn progress(&self, count: u64) {
+    pub(crate) async fn progress(&self, count: u64) {
         let until = self.done.load(Ordering::Relaxed) + count;
         let patience = Instant::now() + Duration::from_secs(60);
         while self.done.load(Ordering::Relaxed) < until {
@@ -50,7 +55,7 @@ impl Load {
         }
     }
 
-    async fn end(self, stop: bool) -> Transfers {
+    pub(crate) async fn end(self, stop: bool) -> Transfers {
         if stop {
             self.stop.store(true, Ordering::Relaxed);
         }
@@ -63,7 +68,7 @@ impl Load {
 }
 
 /// The smallest account that this participant of `participants` holds.
-fn account_at(participant: u32, participants: u32) -> u32 {
+pub(crate) fn account_at(participant: u32, participants: u32) -> u32 {
     let bins = BinTable::even(&(1..=participants).collect::<Vec<_>>());
     (1..=ACCOUNTS)
         .find(|account| bins.participant_of(bin_of(balance(*account).as_bytes())) == participant)

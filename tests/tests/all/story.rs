@@ -91,6 +91,7 @@ fn at_node(world: &mut World, command: &str, args: &mut ArgumentConsumer<'_>) ->
     match command {
         "flush" => world.flush(id),
         "restart" => world.start(id),
+        "repair" => world.node_mut(id)?.repair(),
         "pause" => world.node_mut(id)?.paused = true,
         "resume" => world.node_mut(id)?.paused = false,
         "full" => world.node_mut(id)?.log.room = Room::Scarce,

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The floors. An arrow points only to a lower one.
-const FLOORS: [(&str, u32); 9] = [
+const FLOORS: [(&str, u32); 11] = [
     ("protocol", 0),
     ("engine", 0),
     ("participant", 1),
     ("coordinator", 1),
+    ("audit", 1),
     ("node", 2),
     ("client", 2),
     ("cli", 3),
     ("tests", 3),
     ("benches", 3),
+    ("fuzz", 3),
 ];
 
 /// Crates without I/O, time and randomness: what the simulator runs, and what they speak.

@@ -1,106 +1,80 @@
-//! `assent wal`: what a log holds, read without opening it.
+//! How a record is shown, and what the tools ask of it: which keys it writes, which transaction it is about.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, Subcommand};
-use engine::{DumpItem, OpenError, RecordKind};
+use bytes::Bytes;
+use engine::{Lsn, RecordKind};
 use protocol::record::Promise;
-use protocol::{Attempt, Record, TxnId};
+use protocol::{Attempt, Position, Record, TxnId};
 use serde_json::{Value, json};
 
-use crate::data_dir;
-use crate::exit::Failure;
 use crate::output::{json_bytes, show};
 
-const AFTER_HELP: &str = "\
-The log is read from its last checkpoint on; nothing is locked or written. Damage ends the dump with exit code 4.
-
-Examples:
-  assent wal dump data/p1 | head
-  assent wal dump data/c1 --json | jq 'select(.kind == \"decided\")'";
-
-/// Look at the log of a node.
-#[derive(Args, Debug)]
-#[command(after_help = AFTER_HELP)]
-pub(crate) struct WalArgs {
-    #[command(subcommand)]
-    command: WalCommand,
-}
-
-#[derive(Subcommand, Debug)]
-enum WalCommand {
-    /// Print one record a line.
-    #[command(after_help = AFTER_HELP)]
-    Dump {
-        /// The data directory of a node.
-        dir: PathBuf,
-        /// Print JSON, one document a line.
-        #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
-        json: bool,
-    },
-}
-
-impl WalArgs {
-    pub(crate) fn json(&self) -> bool {
-        let WalCommand::Dump { json, .. } = &self.command;
-        *json
-    }
-}
-
-/// Runs the command.
-pub(crate) fn run(args: &WalArgs) -> Result<(), Failure> {
-    let WalCommand::Dump { dir, json } = &args.command;
-    // One lock and one buffer for all lines: a log has millions.
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for item in engine::dump(dir).map_err(|error| failure(dir, &error))? {
-        let item = match item {
-            Ok(item) => item,
-            Err(error) => {
-                out.flush()?;
-                return Err(failure(dir, &error));
-            }
-        };
-        let Some(line) = line_of(item, dir)? else { continue };
-        if *json {
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "{}", people(&line))?;
-        }
-    }
-    Ok(out.flush()?)
-}
-
-/// A record as JSON; none for the head of a group.
-fn line_of(item: DumpItem, dir: &Path) -> Result<Option<Value>, Failure> {
-    let (lsn, kind, payload) = match item {
-        DumpItem::Group(_) => return Ok(None),
-        DumpItem::Torn(torn) => {
-            let torn = json!({ "lsn": torn.from.0, "kind": "torn-tail", "to": torn.to.0, "reason": torn.reason });
-            return Ok(Some(torn));
-        }
-        DumpItem::Record { lsn, kind, payload } => (lsn, kind, payload),
-    };
+/// A record as JSON; one that cannot be read says so.
+pub(super) fn line_of(lsn: Lsn, kind: RecordKind, payload: Bytes) -> Value {
+    let bytes = payload.len();
     let mut line = match kind {
-        RecordKind::TableSlice => json!({ "kind": "table-slice", "bytes": payload.len() }),
+        RecordKind::TableSlice => json!({ "kind": "table-slice", "bytes": bytes }),
         RecordKind::CheckpointBegin => json!({ "kind": "checkpoint-begin" }),
         RecordKind::CheckpointEnd => json!({ "kind": "checkpoint-end" }),
-        RecordKind::Owner => record(&Record::decode(payload).map_err(|error| {
-            Failure::Disk(format!(
-                "{}: the record at LSN {lsn} is not one that this release knows: {error}",
-                dir.display()
-            ))
-        })?),
+        RecordKind::Owner => match Record::decode(payload) {
+            Ok(known) => record(&known),
+            Err(error) => json!({ "kind": "unknown-record", "bytes": bytes, "reason": error.to_string() }),
+        },
     };
     line["lsn"] = json!(lsn.0);
-    Ok(Some(line))
+    line
+}
+
+/// The keys that a record may write.
+pub(super) fn keys(payload: Bytes) -> Result<Vec<Bytes>, String> {
+    let record = Record::decode(payload).map_err(|error| error.to_string())?;
+    let promise = match record {
+        Record::Prepared(promise) | Record::CommittedOnePhase(promise) | Record::PreparedAgain { promise, .. } => {
+            promise
+        }
+        Record::Committed { .. }
+        | Record::Aborted { .. }
+        | Record::Fenced { .. }
+        | Record::Started { .. }
+        | Record::Decided { .. }
+        | Record::DecidedElsewhere { .. }
+        | Record::Finished { .. }
+        | Record::Bins { .. }
+        | Record::Outcomes(_)
+        | Record::Stated(_)
+        | Record::LossAccepted { .. } => return Ok(Vec::new()),
+    };
+    Ok(promise.writes.into_iter().map(|write| write.key).collect())
+}
+
+/// The transaction that a record is about, and the record's kind.
+pub(super) fn transaction(record: &Record) -> Option<(TxnId, &'static str)> {
+    match record {
+        Record::Prepared(promise) | Record::PreparedAgain { promise, .. } => Some((promise.txn, "prepared")),
+        Record::CommittedOnePhase(promise) => Some((promise.txn, "committed-one-phase")),
+        Record::Committed { txn, .. } => Some((*txn, "committed")),
+        Record::Aborted { txn, .. } => Some((*txn, "aborted")),
+        Record::Decided { txn, .. } => Some((*txn, "decided")),
+        Record::DecidedElsewhere { txn, .. } => Some((*txn, "decided-elsewhere")),
+        Record::Finished { txn } => Some((*txn, "finished")),
+        Record::Fenced { .. }
+        | Record::Started { .. }
+        | Record::Bins { .. }
+        | Record::Outcomes(_)
+        | Record::Stated(_)
+        | Record::LossAccepted { .. } => None,
+    }
 }
 
 fn record(record: &Record) -> Value {
     match record {
         Record::Prepared(promise) => promised("prepared", promise),
+        Record::PreparedAgain { promise, first_at } => {
+            let mut line = promised("prepared-again", promise);
+            line["first_at"] = place(*first_at);
+            line
+        }
         Record::CommittedOnePhase(promise) => promised("committed-one-phase", promise),
         Record::Committed { txn, attempt } => decided("committed", *txn, *attempt),
         Record::Aborted { txn, attempt } => decided("aborted", *txn, *attempt),
@@ -112,17 +86,36 @@ fn record(record: &Record) -> Value {
             let mut line = decided("decided", *txn, *attempt);
             line["participants"] = participants
                 .iter()
-                .map(|(participant, prepared_at)| json!({ "id": participant, "prepared_at": prepared_at.0 }))
+                .map(|(participant, prepared_at)| json!({ "id": participant, "prepared_at": place(*prepared_at) }))
                 .collect();
             line
         }
-        Record::DecidedElsewhere { txn, attempt, .. } => decided("decided-elsewhere", *txn, *attempt),
+        Record::DecidedElsewhere { txn, attempt, participant, committed_at, .. } => {
+            let mut line = decided("decided-elsewhere", *txn, *attempt);
+            line["participant"] = json!(participant);
+            line["committed_at"] = place(*committed_at);
+            line
+        }
         Record::Finished { txn } => json!({ "kind": "finished", "txn": txn.to_string() }),
         Record::Bins { owners } => json!({ "kind": "bins", "bins": owners.len(), "owners": distinct(owners) }),
         Record::Outcomes(outcomes) => {
             let txns: Vec<_> = outcomes.iter().map(|outcome| outcome.txn.to_string()).collect();
             json!({ "kind": "outcomes", "committed": txns })
         }
+        Record::Stated(stated) => {
+            let peers: Vec<_> = stated.iter().map(|(peer, at)| json!({ "id": peer, "stated": place(*at) })).collect();
+            json!({ "kind": "stated", "peers": peers })
+        }
+        Record::LossAccepted { until } => json!({ "kind": "loss-accepted", "until": until.0 }),
+    }
+}
+
+/// Null where none is known.
+fn place(position: Position) -> Value {
+    if position.is_known() {
+        json!({ "lsn": position.lsn.0, "chain": format!("{:016x}", position.chain) })
+    } else {
+        Value::Null
     }
 }
 
@@ -154,7 +147,7 @@ fn distinct(owners: &[u32]) -> Vec<u32> {
 }
 
 /// The same for people: position, kind, and the rest as it is.
-fn people(line: &Value) -> String {
+pub(super) fn people(line: &Value) -> String {
     let text = |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), |text| show(text.as_bytes()));
     let mut people = format!("{:>12}  {:<20}", text("lsn"), text("kind"));
     for field in line.as_object().into_iter().flat_map(|fields| fields.keys()) {
@@ -165,24 +158,11 @@ fn people(line: &Value) -> String {
     people.trim_end().to_owned()
 }
 
-fn failure(dir: &Path, error: &OpenError) -> Failure {
-    let said = match error {
-        OpenError::Io { .. } if !dir.exists() => format!("{}: there is no such directory", dir.display()),
-        OpenError::Io { .. }
-        | OpenError::Corrupt { .. }
-        | OpenError::Locked { .. }
-        | OpenError::WrongOwner { .. }
-        | OpenError::NewerFormat { .. }
-        | OpenError::BadOptions(_) => data_dir::sentence(dir, error),
-    };
-    if matches!(error, OpenError::Corrupt { .. }) { Failure::Disk(said) } else { Failure::Start(said) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use protocol::record::Write;
-    use protocol::{Age, Lsn};
+    use protocol::{Age, Lsn as PeerLsn};
 
     const TXN: TxnId = TxnId(0xab);
     const ATTEMPT: Attempt = Attempt { epoch: 2, number: 3 };
@@ -190,8 +170,7 @@ mod tests {
     fn dumped(of: &Record) -> Value {
         let mut payload = Vec::new();
         of.encode(&mut payload);
-        let item = DumpItem::Record { lsn: engine::Lsn(4_096), kind: RecordKind::Owner, payload: payload.into() };
-        line_of(item, Path::new("data")).unwrap().unwrap()
+        line_of(Lsn(4_096), RecordKind::Owner, payload.into())
     }
 
     #[test]
@@ -218,18 +197,19 @@ mod tests {
 
     #[test]
     fn a_decision_shows_whom_it_is_for() {
-        let participants = vec![(1, Lsn(10)), (2, Lsn(20))];
+        let participants = vec![(1, Position::UNKNOWN), (2, Position { lsn: PeerLsn(20), chain: 7 })];
         let line = dumped(&Record::Decided { txn: TXN, attempt: ATTEMPT, digest: 7, participants });
         assert_eq!(line["kind"], "decided");
         assert_eq!(line["attempt"], "2.3");
-        assert_eq!(line["participants"][1], json!({ "id": 2, "prepared_at": 20 }));
+        assert_eq!(line["participants"][0], json!({ "id": 1, "prepared_at": null }));
+        let prepared_at = json!({ "lsn": 20, "chain": "0000000000000007" });
+        assert_eq!(line["participants"][1], json!({ "id": 2, "prepared_at": prepared_at }));
     }
 
     #[test]
     fn what_is_no_record_is_named_with_its_place() {
-        let item = DumpItem::Record { lsn: engine::Lsn(9), kind: RecordKind::Owner, payload: vec![250].into() };
-        let error = line_of(item, Path::new("data")).unwrap_err();
-        assert_eq!(error.code(), 4);
-        assert!(error.to_string().contains("LSN 9"), "{error}");
+        let line = line_of(Lsn(9), RecordKind::Owner, vec![250].into());
+        assert_eq!((&line["kind"], &line["lsn"]), (&json!("unknown-record"), &json!(9)));
+        assert!(keys(vec![250].into()).is_err());
     }
 }

@@ -1,0 +1,197 @@
+//! `assent wal check-cluster` over the directories of real nodes, and what real nodes do about a log that has lost records.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use client::{Client, Outcome, Transaction};
+use protocol::Reason;
+use serde_json::Value;
+use tests::processes::{Cluster, Node, assent};
+use tests::transfers::{assert_conserved, connect, keep_transferring, open_accounts};
+
+const ACCOUNTS: u32 = 60;
+const CLIENTS: u64 = 8;
+
+fn run<T>(story: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(story)
+}
+
+/// Lets clients transfer until so many have committed; then they are left alone.
+async fn transfer_some(client: &Client, seed: u64, count: u64) {
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let start = |number| {
+        let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+        tokio::spawn(keep_transferring(client.clone(), seed + number, ACCOUNTS, stop, done, usize::MAX))
+    };
+    let clients: Vec<_> = (1..=CLIENTS).map(start).collect();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while done.load(Ordering::Relaxed) < count {
+        assert!(Instant::now() < patience, "no progress");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("a client ends");
+    }
+}
+
+/// Opens the accounts and transfers a while.
+fn cluster_with_transfers(count: u64) -> Cluster {
+    let cluster = Cluster::start(3, &["--log-segment", "8MiB", "--log-checkpoint", "1MiB"]);
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        open_accounts(&client, ACCOUNTS).await;
+        transfer_some(&client, 100, count).await;
+    });
+    cluster
+}
+
+/// Exit code and what was said, as JSON.
+fn check(cluster: &Cluster) -> (i32, Value) {
+    let dirs: Vec<&Path> =
+        std::iter::once(&cluster.coordinator).chain(&cluster.participants).map(|node| node.data.as_path()).collect();
+    let said = |json: bool| {
+        let mut command = Command::new(assent());
+        command.args(["wal", "check-cluster"]).args(&dirs).args(json.then_some("--json"));
+        let output = command.output().expect("it runs");
+        (output.status.code().expect("a code"), String::from_utf8(output.stdout).expect("text"))
+    };
+    let (code, text) = said(true);
+    let report: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
+    let (people_code, people) = said(false);
+    assert_eq!(people_code, code, "{people}");
+    assert!(people.contains(report["verdict"].as_str().unwrap_or("an error")) || code == 3, "{people}");
+    (code, report)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("the folder") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+fn stop(cluster: &mut Cluster) {
+    (0..=3).for_each(|place| _ = cluster.node(place).terminate());
+}
+
+fn faults(report: &Value) -> Vec<(&str, &str)> {
+    let all = report["findings"].as_array().expect("a list");
+    all.iter().filter_map(|finding| Some((finding["fault"].as_str()?, finding["nodes"][0].as_str()?))).collect()
+}
+
+/// Waits until a node has said something.
+fn await_log(node: &Node, what: &str) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !node.log().contains(what) {
+        assert!(Instant::now() < patience, "{} never says: {what}", node.name);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_cluster_that_was_killed_is_consistent_and_one_that_runs_is_not_looked_at() {
+    let mut cluster = cluster_with_transfers(600);
+    assert_eq!(check(&cluster).0, 3);
+    for seed in [1, 2] {
+        let load = {
+            let address = cluster.coordinator.address.clone();
+            std::thread::spawn(move || {
+                run(async move {
+                    let client = connect(&address).await;
+                    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+                    let load = keep_transferring(client, seed, ACCOUNTS, stop, done, usize::MAX);
+                    _ = tokio::time::timeout(Duration::from_millis(400), load).await;
+                });
+            })
+        };
+        std::thread::sleep(Duration::from_millis(300));
+        (0..=3).for_each(|place| cluster.node(place).kill());
+        load.join().expect("the load ends");
+        let (code, report) = check(&cluster);
+        assert_eq!((code, &report["verdict"]), (0, &Value::from("consistent")), "{report:#}");
+        assert!(report["confirmed"].as_u64() > Some(20), "{report:#}");
+        (0..=3).for_each(|place| cluster.node(place).start());
+    }
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        assert_conserved(&client, ACCOUNTS).await;
+    });
+    stop(&mut cluster);
+    let (code, report) = check(&cluster);
+    assert_eq!((code, report["in_doubt"].as_array().map(Vec::len)), (0, Some(0)), "{report:#}");
+}
+
+#[test]
+fn a_directory_that_is_replaced_by_an_older_copy_is_found_and_promises_nothing() {
+    let mut cluster = cluster_with_transfers(200);
+    let older = cluster.folder().join("older");
+    cluster.node(1).terminate();
+    copy(&cluster.participants[0].data, &older);
+    cluster.node(1).start();
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        transfer_some(&client, 200, 200).await;
+    });
+    stop(&mut cluster);
+    let (code, report) = check(&cluster);
+    assert_eq!(code, 0, "{report:#}");
+
+    std::fs::remove_dir_all(&cluster.participants[0].data).expect("it is removed");
+    std::fs::rename(&older, &cluster.participants[0].data).expect("it is put in its place");
+    let (code, report) = check(&cluster);
+    assert_eq!(code, 1, "{report:#}");
+    let faults = faults(&report);
+    assert!(faults.len() > 10 && faults.iter().all(|(_, node)| *node == "p1"), "{faults:?}");
+    assert!(faults.iter().any(|(fault, _)| *fault == "promise-missing"), "{faults:?}");
+
+    (0..=3).for_each(|place| cluster.node(place).start());
+    await_log(&cluster.participants[0], "the log of participant 1 has lost records");
+    await_log(&cluster.coordinator, "the log of participant 1 has lost records");
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        let everything = Transaction::new().totals("balance/", "balance0");
+        let Ok(Outcome::Aborted { refusal, .. }) = client.submit(everything).await else { panic!("it is refused") };
+        assert_eq!((refusal.reason, refusal.participant), (Reason::LogLost, Some(1)));
+    });
+}
+
+#[test]
+fn a_damaged_log_is_compared_as_far_as_it_goes_and_its_repair_is_accepted() {
+    let mut cluster = cluster_with_transfers(300);
+    stop(&mut cluster);
+    let data = cluster.participants[1].data.clone();
+    let assent_wal = |args: &[&str]| {
+        let output = Command::new(assent()).arg("wal").args(args).arg(&data).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (corrupted, said) = assent_wal(&["corrupt", "--kind", "truncate", "--seed", "7"]);
+    assert_eq!(corrupted, Some(0), "{said}");
+    let (code, report) = check(&cluster);
+    assert!(report["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| node["unread"][0].is_string())));
+    assert!(code == 4 || code == 1, "{code}: {report:#}");
+
+    let repair = |after: &str| assent_wal(&["repair", "--json", "--accept-loss-after", after]);
+    let (refused, said) = repair("1000000000000");
+    assert_eq!(refused, Some(1), "{said}");
+    let possible = said.split("--accept-loss-after ").nth(1).expect("the refusal names what is possible");
+    let possible: String = possible.chars().take_while(char::is_ascii_digit).collect();
+    let (repaired, said) = repair(&possible);
+    assert_eq!(repaired, Some(0), "{said}");
+    let (code, report) = check(&cluster);
+    assert_eq!(code, 1, "{report:#}");
+    assert!(faults(&report).iter().all(|(_, node)| *node == "p2"), "{report:#}");
+
+    (0..=3).for_each(|place| cluster.node(place).start());
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        let write = (1..=ACCOUNTS).fold(Transaction::new(), |all, account| all.put(format!("after/{account}"), "1"));
+        let outcome = client.submit(write).await;
+        assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    });
+    assert!(!cluster.participants[1].log().contains("has lost records that it had told"));
+}

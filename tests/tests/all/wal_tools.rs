@@ -1,0 +1,197 @@
+//! `assent wal` on directories that real nodes wrote: each kind of damage is found, skipped, refused by a start, repaired,
+//! and then the node starts again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use client::{Client, Outcome, Transaction};
+use serde_json::Value;
+use tests::processes::{Cluster, assent, target_folder};
+use tests::transfers::connect;
+
+const KINDS: [&str; 7] = ["bit", "zero", "tear", "swap", "truncate", "delete-segment", "stale-segment"];
+
+/// Three segments of 8 MiB at one participant.
+const VALUES: usize = 44;
+const VALUE_BYTES: usize = 500 << 10;
+
+fn wal(tool: &str, dir: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(assent());
+    command.arg("wal").arg(tool).arg(dir).args(more).stdin(Stdio::null());
+    command.output().expect("the binary starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+/// The JSON documents that it printed.
+fn printed(output: &Output) -> Vec<Value> {
+    let lines = String::from_utf8(output.stdout.clone()).expect("text");
+    lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+fn verify(dir: &Path) -> (i32, Value) {
+    let output = wal("verify", dir, &["--json"]);
+    let document = printed(&output).remove(0);
+    (code(&output), document)
+}
+
+/// Starts the node of a directory, and stops it as soon as it has started; how it ended and what it said.
+fn start(role: &str, id: &str, dir: &Path) -> (i32, String) {
+    let mut command = Command::new(assent());
+    command.args([role, "--id", id, "--listen", "127.0.0.1:0", "--stop-with-stdin", "--data"]).arg(dir);
+    if role == "coordinator" {
+        command.args(["--participant", "1=127.0.0.1:1", "--participant", "2=127.0.0.1:2"]);
+    }
+    // Its standard input has ended: it stops cleanly at once, after it has opened its log.
+    let output = command.stdin(Stdio::null()).output().expect("the binary starts");
+    (code(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+async fn put(client: &Client, key: String, value: Vec<u8>) {
+    let outcome = client.submit(Transaction::new().put(key, value)).await.expect("an outcome");
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+}
+
+/// The directories of a participant with several segments and of its coordinator, stopped cleanly.
+fn written() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let mut cluster = Cluster::start(2, &["--log-segment", "8MiB"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = connect(&cluster.coordinator.address).await;
+        for number in 0..VALUES {
+            put(&client, format!("value/{{same}}/{number:03}"), vec![number as u8; VALUE_BYTES]).await;
+        }
+        for number in 0..20 {
+            let both = Transaction::new().put(format!("one/{number}"), "1").put(format!("other/{number}"), "2");
+            client.submit(both).await.expect("an outcome");
+        }
+    });
+    for place in 0..=2 {
+        assert_eq!(cluster.node(place).terminate().code(), Some(0));
+    }
+    let folder = tempfile::Builder::new().prefix("wal-").tempdir_in(target_folder()).expect("a folder");
+    let bytes = |dir: &Path| fs::read_dir(dir).expect("a folder").count();
+    let large =
+        cluster.participants.iter().map(|node| &node.data).max_by_key(|dir| bytes(dir)).expect("a node").clone();
+    let (participant, coordinator) = (folder.path().join("participant"), folder.path().join("coordinator"));
+    copy(&large, &participant);
+    copy(&cluster.coordinator.data, &coordinator);
+    (folder, participant, coordinator)
+}
+
+/// The greatest position that a repair may keep, as its refusal says; none if the checkpoint itself is damaged.
+fn possible(dir: &Path) -> Option<String> {
+    let output = wal("repair", dir, &["--dry-run", "--accept-loss-after", "1000000000000"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match code(&output) {
+        1 => Some(said.trim().rsplit(' ').next().expect("a position").to_owned()),
+        4 if said.contains("checkpoint") => None,
+        code => panic!("{code}: {said}"),
+    }
+}
+
+/// A damaged copy of a log that can be repaired, what was done to it, and up to where it can be kept.
+fn damaged(sound: &Path, dir: &Path, kind: &str) -> (Value, String) {
+    for seed in 1..50 {
+        copy(sound, dir);
+        let done = wal("corrupt", dir, &["--seed", &seed.to_string(), "--kind", kind, "--json"]);
+        assert_eq!(code(&done), 0, "{kind}: {done:?}");
+        if let Some(keep) = possible(dir) {
+            return (printed(&done).remove(0), keep);
+        }
+        fs::remove_dir_all(dir).expect("it can be removed");
+    }
+    panic!("{kind} always hits the checkpoint");
+}
+
+fn story_of_a_damage(role: &str, sound: &Path, kind: &str) {
+    let dir = sound.with_file_name(format!("{role}-{kind}"));
+    let (done, keep) = damaged(sound, &dir, kind);
+
+    let (sound_or_not, found) = verify(&dir);
+    let id = found["owner"]["node"].to_string();
+    assert_eq!((sound_or_not, &found["soundness"]), (2, &"damage".into()), "{kind}: {found}");
+    let findings = found["findings"].as_array().expect("a list");
+    assert!(findings.iter().any(|finding| finding["file"] == done["file"]), "{kind}: {done} {found}");
+
+    let dumped = wal("dump", &dir, &["--json", "--from", "0"]);
+    assert_eq!(code(&dumped), 4, "{kind}");
+    let lines = printed(&dumped);
+    assert!(lines.iter().any(|line| line["kind"] == "skipped" && line["file"] == done["file"]), "{kind}: {done}");
+
+    let (refused, said) = start(role, &id, &dir);
+    assert_eq!(refused, 4, "{kind}: {said}");
+    let last = said.lines().last().expect("a line");
+    for word in ["segment-", "offset ", "(LSN "] {
+        assert!(last.contains(word), "{kind}: {last}");
+    }
+
+    let planned = wal("repair", &dir, &["--dry-run", "--json", "--accept-loss-after", &keep]);
+    assert_eq!(code(&planned), 0, "{kind}: {planned:?}");
+    assert_eq!(verify(&dir).0, 2, "{kind}: a dry run changes nothing");
+    let repaired = wal("repair", &dir, &["--json", "--accept-loss-after", &keep]);
+    assert_eq!(code(&repaired), 0, "{kind}: {repaired:?}");
+    let repaired = printed(&repaired).remove(0);
+    assert_eq!(repaired["keep_to"].to_string(), keep, "{kind}");
+    let report = fs::read_to_string(repaired["loss_report"].as_str().expect("a path")).expect("the report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["transactions"], repaired["transactions"], "{kind}");
+    let backup = PathBuf::from(repaired["backup"].as_str().expect("a path"));
+    assert_eq!(verify(&backup).0, 2, "{kind}: the backup is the damaged log");
+
+    assert_eq!(verify(&dir).0, 0, "{kind}");
+    let again = printed(&wal("repair", &dir, &["--json", "--accept-loss-after", &keep])).remove(0);
+    assert_eq!(again["repaired"], false, "{kind}");
+    let (started, said) = start(role, &id, &dir);
+    assert_eq!(started, 0, "{kind}: {said}");
+    assert_eq!(verify(&dir).0, 0, "{kind}: after the start");
+    fs::remove_dir_all(&dir).expect("it can be removed");
+    fs::remove_dir_all(&backup).expect("it can be removed");
+}
+
+#[test]
+fn every_kind_of_damage_is_found_skipped_refused_and_repaired() {
+    let (_folder, participant, coordinator) = written();
+    for dir in [&participant, &coordinator] {
+        let (sound, document) = verify(dir);
+        assert_eq!((sound, &document["findings"]), (0, &Value::Array(Vec::new())), "{document}");
+        assert_eq!(code(&wal("dump", dir, &["--from", "0"])), 0);
+    }
+    for kind in KINDS {
+        story_of_a_damage("participant", &participant, kind);
+    }
+    // Its log is one segment: there is no older one.
+    story_of_a_damage("coordinator", &coordinator, "bit");
+    let none = wal("corrupt", &coordinator, &["--seed", "1", "--kind", "stale-segment"]);
+    assert_eq!(code(&none), 1, "{none:?}");
+    assert_eq!(verify(&coordinator).0, 0);
+}
+
+#[test]
+fn what_cannot_be_checked_has_an_exit_code_of_its_own() {
+    let cluster = Cluster::start(1, &["--log-segment", "8MiB"]);
+    let dir = &cluster.participants[0].data;
+    let locked = wal("verify", dir, &[]);
+    assert_eq!(code(&locked), 3, "{locked:?}");
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("copy the directory"), "{locked:?}");
+    for (tool, flags) in
+        [("repair", &["--accept-loss-after", "1"][..]), ("corrupt", &["--seed", "1", "--kind", "bit"][..])]
+    {
+        assert_eq!(code(&wal(tool, dir, flags)), 3, "{tool}");
+    }
+    assert_eq!(code(&wal("dump", dir, &[])), 0);
+    assert_eq!(code(&wal("verify", &cluster.folder().join("nowhere"), &[])), 3);
+    assert_eq!(code(&wal("verify", dir, &["--frob"])), 3);
+    assert_eq!(code(&wal("dump", dir, &["--frob"])), 2);
+}
