@@ -4,7 +4,7 @@
 //! deleted name that was not synced may be there or not. After a power cut every operation fails until
 //! [`Memory::crash`]. An operation of [`Storage`] is as many steps as system calls of its real form (create, allocate,
 //! write, sync, rename, sync the directory), each counted and each able to fail.
-//! Not here: misdirected writes and decay: use [`Memory::edit_segment`].
+//! Not here: decay: use [`Memory::edit_segment`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -27,6 +27,10 @@ pub enum Fault {
     NoSpace,
     /// The power is cut while it runs.
     PowerCut,
+    /// A write is acknowledged and nothing of it reaches the disk; other operations work.
+    Lost,
+    /// A write is acknowledged and reaches another place of its file; other operations work.
+    Misdirected,
 }
 
 /// The shared state of a fake disk. Clones are handles of the same disk, which outlives the logs opened on it.
@@ -45,6 +49,7 @@ struct State {
     /// Writes in flight as they were issued, oldest first.
     issued: VecDeque<(u32, usize, Vec<u8>)>,
     operations: u64,
+    fired: u64,
     faults: BTreeMap<u64, Fault>,
     off: bool,
     held: bool,
@@ -71,6 +76,7 @@ impl Fault {
             Fault::Io | Fault::Short => io::Error::other("input/output error"),
             Fault::NoSpace => io::ErrorKind::StorageFull.into(),
             Fault::PowerCut => power_is_off(),
+            Fault::Lost | Fault::Misdirected => unreachable!("a disk that lies reports no error"),
         }
     }
 }
@@ -80,15 +86,36 @@ fn power_is_off() -> io::Error {
 }
 
 impl State {
-    /// Counts an operation; the fault planned for it, or an error if it cannot run at all.
-    fn operation(&mut self) -> io::Result<Option<Fault>> {
+    /// Counts a write; the fault planned for it, or an error if it cannot run at all.
+    fn write_operation(&mut self) -> io::Result<Option<Fault>> {
         if self.off {
             return Err(power_is_off());
         }
         self.operations += 1;
         let fault = self.faults.remove(&self.operations);
         self.off = fault == Some(Fault::PowerCut);
+        self.fired += u64::from(fault.is_some());
         Ok(fault)
+    }
+
+    /// Counts an operation that is not a write; a lie that was planned for it waits for the next write.
+    fn operation(&mut self) -> io::Result<Option<Fault>> {
+        let fault = self.write_operation()?;
+        if let Some(lie @ (Fault::Lost | Fault::Misdirected)) = fault {
+            self.fired -= 1;
+            self.faults.entry(self.operations + 1).or_insert(lie);
+            return Ok(None);
+        }
+        Ok(fault)
+    }
+
+    /// What a disk that lies does with a write.
+    fn put_falsely(&mut self, lie: Fault, target: Target, offset: usize, bytes: &[u8]) {
+        let length = self.file(target).map_or(0, |file| file.len());
+        if lie == Fault::Misdirected && length > bytes.len() {
+            let elsewhere = (offset + length / 2) % (length - bytes.len());
+            self.put(target, elsewhere - elsewhere % SECTOR_BYTES, bytes);
+        }
     }
 
     /// Counts an operation that is not a write: it happens or it does not.
@@ -174,6 +201,12 @@ impl Memory {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// Faults that have happened so far.
+    #[must_use]
+    pub fn fired(&self) -> u64 {
+        self.state().fired
     }
 
     /// Plans a fault for the operation that is the `nth` from now, counted from 1.
@@ -289,7 +322,7 @@ impl State {
         let mut buffer = Buffer::with_capacity(bytes.len());
         buffer.pad_to(bytes.len());
         buffer.content_mut().copy_from_slice(&bytes);
-        let result = match self.operation() {
+        let result = match self.write_operation() {
             Err(error) => {
                 self.unsynced.push((Target::Segment(slot), offset, bytes));
                 Err(error)
@@ -301,6 +334,10 @@ impl State {
             Ok(Some(Fault::Short)) => {
                 self.put(Target::Segment(slot), offset, &bytes[..bytes.len() / 2]);
                 Ok(bytes.len() / 2)
+            }
+            Ok(Some(lie @ (Fault::Lost | Fault::Misdirected))) => {
+                self.put_falsely(lie, Target::Segment(slot), offset, &bytes);
+                Ok(bytes.len())
             }
             Ok(Some(fault)) => {
                 self.unsynced.push((Target::Segment(slot), offset, bytes));
@@ -353,8 +390,12 @@ impl Storage for Memory {
         let mut state = self.state();
         let (target, offset) = (Target::Superblock, copy * SUPERBLOCK_BYTES);
         state.simple_operation()?;
-        match state.operation()? {
+        match state.write_operation()? {
             None => {}
+            Some(lie @ (Fault::Lost | Fault::Misdirected)) => {
+                state.put_falsely(lie, target, offset, bytes);
+                return Ok(());
+            }
             Some(Fault::Short) => {
                 // The rest is written in a second attempt, which fails.
                 state.put(target, offset, &bytes[..bytes.len() / 2]);

@@ -78,9 +78,22 @@ pub(crate) enum CloseReason {
     Stopping,
 }
 
+/// What carries a connection, as far as ending it goes.
+pub(crate) trait Line {
+    /// Ends the reading, the writing, or both; what is in flight ends with it.
+    fn shutdown(&self, how: Shutdown);
+}
+
+impl Line for TcpStream {
+    fn shutdown(&self, how: Shutdown) {
+        // Fails only if the peer has ended the connection already, which ends the tasks just as well.
+        let _ = TcpStream::shutdown(self, how);
+    }
+}
+
 /// One connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    line: Rc<dyn Line>,
     pub(crate) address: SocketAddr,
     pub(crate) opened_us: u64,
     /// Whether the other end asks, and this one answers: what was accepted, not what was dialled.
@@ -109,9 +122,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, address: SocketAddr, opened_us: u64, is_asked: bool) -> Self {
+    pub(crate) fn new(line: Rc<dyn Line>, address: SocketAddr, opened_us: u64, is_asked: bool) -> Self {
         Self {
-            stream,
+            line,
             address,
             opened_us,
             is_asked,
@@ -137,16 +150,14 @@ impl Connection {
         }
         *self.closed.borrow_mut() = Some(reason);
         *self.kept.borrow_mut() = VecDeque::new();
-        // Fails only if the peer has ended the connection already, which ends the tasks just as well.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.line.shutdown(Shutdown::Both);
         self.has_bytes.notify_one();
         self.has_drained.notify_one();
     }
 
     /// Takes nothing more from the peer; what waits for it may still leave.
     pub(crate) fn stop_reading(&self) {
-        // Fails only if the peer has ended the connection already.
-        let _ = self.stream.shutdown(Shutdown::Read);
+        self.line.shutdown(Shutdown::Read);
         self.has_drained.notify_one();
     }
 
@@ -186,16 +197,13 @@ pub(crate) struct Served {
 
 /// Runs a connection to its end.
 pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, expected: Expected) -> Served {
-    let is_asked = matches!(expected, Expected::Anyone);
-    let connection = Rc::new(Connection::new(stream, address, hub.clock.now().0, is_asked));
-    let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
-    connection.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Hello(hub.hello));
-    let writer = tokio_uring::spawn(write_all(Rc::clone(&hub), Rc::clone(&connection)));
+    let stream = Rc::new(stream);
+    let mut intake = Intake::begin(&hub, Rc::clone(&stream) as Rc<dyn Line>, address, expected);
+    let (id, connection) = (intake.id, Rc::clone(&intake.connection));
+    let writer = tokio_uring::spawn(write_all(Rc::clone(&hub), Rc::clone(&connection), Rc::clone(&stream)));
 
-    let mut reader = ConnectionReader { hub: &hub, connection: &connection, expected, frames: FrameReader::default() };
-    let ended = reader.run().await;
-    let unfinished = connection.unfinished.replace(0);
-    hub.unfinished.set(hub.unfinished.get() - unfinished);
+    let ended = read_all(&mut intake, &stream).await;
+    intake.end();
     while hub.is_stopping.get() && !connection.is_closed() {
         connection.has_drained.notified().await;
     }
@@ -209,13 +217,13 @@ pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, 
 }
 
 /// Writes what the outbox lets go, one write at a time; meanwhile the next bytes collect.
-async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>) {
+async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>, stream: Rc<TcpStream>) {
     let mut spare = Vec::new();
     while !connection.is_closed() {
         let taken = connection.outbox.borrow_mut().take(spare);
         match taken {
             Ok(frames) => {
-                let (result, frames) = connection.stream.write_all(frames).await;
+                let (result, frames) = stream.write_all(frames).await;
                 spare = frames;
                 if let Err(error) = result {
                     return connection.close(error.into());
@@ -235,52 +243,73 @@ async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>) {
     }
 }
 
-struct ConnectionReader<'a> {
-    hub: &'a Hub,
-    connection: &'a Rc<Connection>,
+/// Reads to the end of the connection, and says why it ended.
+async fn read_all(intake: &mut Intake, stream: &TcpStream) -> CloseReason {
+    let mut buffer = Vec::with_capacity(READ_BYTES_MIN);
+    let mut small_reads = 0;
+    loop {
+        wait_for_outbox(intake).await;
+        buffer.clear();
+        let (result, filled) = stream.read(buffer).await;
+        buffer = filled;
+        let count = match result {
+            Ok(0) if intake.frames.waiting_bytes() > 0 => return CloseReason::WithinFrame,
+            Ok(0) => return CloseReason::ByPeer,
+            Ok(count) => count,
+            Err(error) => return error.into(),
+        };
+        if intake.hub.is_stopping.get() {
+            continue;
+        }
+        if let Err(reason) = intake.take(&buffer[..count]) {
+            return reason;
+        }
+        small_reads = if count < buffer.capacity() / 4 { small_reads + 1 } else { 0 };
+        intake.resize(&mut buffer, count, &mut small_reads);
+    }
+}
+
+/// Whoever asks faster than it takes the answers is not heard until it has taken some.
+async fn wait_for_outbox(intake: &Intake) {
+    let (hub, connection) = (&intake.hub, &intake.connection);
+    while !connection.is_closed() && !hub.is_stopping.get() && !intake.may_read() {
+        connection.is_paused.set(true);
+        connection.has_drained.notified().await;
+    }
+    if connection.is_paused.replace(false) {
+        connection.unfinished_since_us.set(hub.clock.now().0);
+    }
+}
+
+/// What arrives on one connection: bytes in, messages to the hub.
+pub(crate) struct Intake {
+    hub: Rc<Hub>,
+    /// Among all connections.
+    pub(crate) id: u64,
+    pub(crate) connection: Rc<Connection>,
     expected: Expected,
     frames: FrameReader,
 }
 
-impl ConnectionReader<'_> {
-    async fn run(&mut self) -> CloseReason {
-        let mut buffer = Vec::with_capacity(READ_BYTES_MIN);
-        let mut small_reads = 0;
-        loop {
-            self.wait_for_outbox().await;
-            buffer.clear();
-            let (result, filled) = self.connection.stream.read(buffer).await;
-            buffer = filled;
-            let count = match result {
-                Ok(0) if self.frames.waiting_bytes() > 0 => return CloseReason::WithinFrame,
-                Ok(0) => return CloseReason::ByPeer,
-                Ok(count) => count,
-                Err(error) => return error.into(),
-            };
-            if self.hub.is_stopping.get() {
-                continue;
-            }
-            if let Err(reason) = self.take(&buffer[..count]) {
-                return reason;
-            }
-            small_reads = if count < buffer.capacity() / 4 { small_reads + 1 } else { 0 };
-            self.resize(&mut buffer, count, &mut small_reads);
-        }
+impl Intake {
+    /// Admits a connection, and says hello on it.
+    pub(crate) fn begin(hub: &Rc<Hub>, line: Rc<dyn Line>, address: SocketAddr, expected: Expected) -> Self {
+        let is_asked = matches!(expected, Expected::Anyone);
+        let connection = Rc::new(Connection::new(line, address, hub.clock.now().0, is_asked));
+        let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
+        connection.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Hello(hub.hello));
+        Self { hub: Rc::clone(hub), id, connection, expected, frames: FrameReader::default() }
     }
 
-    /// Whoever asks faster than it takes the answers is not heard until it has taken some.
-    async fn wait_for_outbox(&self) {
-        let connection = self.connection;
-        while !connection.is_closed()
-            && !self.hub.is_stopping.get()
-            && (connection.is_keeping() || connection.is_congested(self.hub.outbox_bytes_max))
-        {
-            connection.is_paused.set(true);
-            connection.has_drained.notified().await;
-        }
-        if connection.is_paused.replace(false) {
-            connection.unfinished_since_us.set(self.hub.clock.now().0);
-        }
+    /// Whether there is room for the answers to what would be read now.
+    pub(crate) fn may_read(&self) -> bool {
+        !self.connection.is_keeping() && !self.connection.is_congested(self.hub.outbox_bytes_max)
+    }
+
+    /// Nothing more arrives.
+    pub(crate) fn end(&self) {
+        let unfinished = self.connection.unfinished.replace(0);
+        self.hub.unfinished.set(self.hub.unfinished.get() - unfinished);
     }
 
     fn resize(&mut self, buffer: &mut Vec<u8>, count: usize, small_reads: &mut u32) {
@@ -296,7 +325,8 @@ impl ConnectionReader<'_> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+    /// Takes what has arrived.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
         self.frames.extend(bytes);
         let mut has_progressed = false;
         while let Some(payload) = self.frames.next_payload()? {
@@ -314,7 +344,7 @@ impl ConnectionReader<'_> {
         while reader.remaining() > 0 {
             let message = Message::decode(&mut reader).map_err(FrameError::from)?;
             let Some(node) = self.connection.node.get() else {
-                greet(self.hub, self.connection, self.expected, &message)?;
+                greet(&self.hub, &self.connection, self.expected, &message)?;
                 continue;
             };
             if !roles::may_send(node.role(), own, &message) {

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::alarms::{Watched, look_at_arrived};
 use crate::checkpoint::Checkpoint;
+use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::figures::Figures;
 use crate::hub::Hub;
@@ -46,7 +47,6 @@ pub(crate) struct Driver<M, D> {
     checkpoint: Checkpoint,
     /// What is being taken in; its memory is kept.
     batch: Vec<(NodeId, Message)>,
-    timer: Timer,
     hello_timeout: Duration,
     sweep_at: Tick,
     turns: u64,
@@ -71,7 +71,6 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             scrub,
             checkpoint: Checkpoint::Idle,
             batch: Vec::new(),
-            timer: Timer::new(),
             hello_timeout,
             sweep_at: Tick(0),
             turns: 0,
@@ -80,17 +79,19 @@ impl<M: Machine, D: Disk> Driver<M, D> {
 
     /// Runs until the node is asked to stop, or its log fails.
     pub(crate) async fn run(&mut self) -> Result<(), NodeError> {
-        self.turn()?;
+        let mut timer = Timer::new();
+        let wake = self.hub.wake.clone();
+        timer.set_by(self.turn()?, &self.hub.clock);
         while !self.stop.is_requested() {
-            self.wait().await;
-            self.turn()?;
+            timer.or(std::pin::pin!(wake.notified())).await;
+            timer.set_by(self.turn()?, &self.hub.clock);
         }
         tracing::debug!(turns = self.turns, parks = parks(), "stopping");
         Ok(())
     }
 
-    /// One turn.
-    fn turn(&mut self) -> Result<(), NodeError> {
+    /// One turn; when the next one is due although nothing happens.
+    pub(crate) fn turn(&mut self) -> Result<Option<Tick>, NodeError> {
         self.turns += 1;
         let now = self.hub.clock.now();
         self.take_in(now);
@@ -110,8 +111,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         if now >= self.sweep_at {
             self.sweep(now);
         }
-        self.timer.set_by(self.next_wake(now), now, &self.hub);
-        Ok(())
+        Ok(self.next_wake(now))
     }
 
     /// Hands the machine what was kept and what has arrived, as far as the answers have room.
@@ -174,13 +174,6 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         let all = [self.machine.next_tick(), store, self.checkpoint.next_wake(), sweep];
         all.into_iter().flatten().min().map(|tick| tick.max(now.plus_us(TIMER_US_MIN)))
     }
-
-    /// Waits for whatever comes next.
-    async fn wait(&mut self) {
-        let wake = self.hub.wake.clone();
-        let notified = std::pin::pin!(wake.notified());
-        self.timer.or(notified).await;
-    }
 }
 
 /// How often this thread has been parked by its runtime.
@@ -199,10 +192,10 @@ impl Timer {
         Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), armed: None }
     }
 
-    fn set_by(&mut self, due: Option<Tick>, now: Tick, hub: &Hub) {
+    fn set_by(&mut self, due: Option<Tick>, clock: &Clock) {
         let Some(due) = due else { return };
-        if self.armed.is_none_or(|armed| due < armed || armed <= now) {
-            self.sleep.as_mut().reset(Instant::from_std(hub.clock.instant_of(due)));
+        if self.armed.is_none_or(|armed| due < armed || armed <= clock.now()) {
+            self.sleep.as_mut().reset(Instant::now() + clock.until(due));
             self.armed = Some(due);
         }
     }
@@ -235,7 +228,6 @@ mod tests {
     use protocol::{ClusterId, Position, Record, Role, StartError, TxnId};
 
     use super::*;
-    use crate::clock::Clock;
     use crate::connection::serve;
     use crate::greeting::Expected;
 

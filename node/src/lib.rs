@@ -11,6 +11,7 @@
 //! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
 //! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
 //! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
+//! - [`SimulatedNode`] (`simulated`): the same without sockets, threads and time, for simulations.
 //! - [`limits`]: every maximum, with its reason.
 //!
 //! Invariants: data moves through the ring only; a turn ends in a park of the thread; no operation
@@ -41,6 +42,7 @@ mod roles;
 mod scrub;
 mod scrub_link;
 mod settings;
+mod simulated;
 mod stop;
 mod units;
 mod warning;
@@ -49,4 +51,5 @@ pub use config::{Config, ConfigError, CoordinatorSettings, NodeConfig, Origin, P
 pub use error::NodeError;
 pub use node::run;
 pub use settings::{Setting, settings};
+pub use simulated::SimulatedNode;
 pub use stop::Stop;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{DirStorage, Options, Owner, RecoveryReport, Rule, Storage, Store, Table, UringDisk, Worker};
+use engine::{DirStorage, Disk, Options, Owner, RecoveryReport, Rule, Storage, Store, Table, UringDisk, Worker};
 use protocol::message::Hello;
 use protocol::{Effects, Machine, Record, Tick};
 use tokio::task::JoinHandle;
@@ -62,7 +62,7 @@ async fn run_on_ring<M: Machine + 'static>(
     let began = Instant::now();
     let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
     certificate::recovered(&config, &report, &machine.in_doubt(), began.elapsed());
-    start(&config, clock, &mut store, &mut machine, &stop).await?;
+    start(&config, &clock, &mut store, &mut machine, &stop).await?;
     let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() };
     let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
     let (listener, accepting) = Listener::bind(&config.listen)?;
@@ -97,13 +97,27 @@ fn open<M: Machine>(
     replay_log(config, stop, &storage, make_machine).inspect_err(|error| certificate::refused(config, error))
 }
 
-/// Opens the log and replays it.
+/// Opens the log of a data directory and replays it.
 fn replay_log<M: Machine>(
     config: &NodeConfig,
     stop: &Stop,
     storage: &Arc<DirStorage>,
     make_machine: impl FnOnce(Table) -> M,
 ) -> Result<(Store<UringDisk>, M, RecoveryReport), NodeError> {
+    let disk = UringDisk::new(Arc::clone(storage), Arc::clone(stop.wake()));
+    let worker = Worker::thread(Arc::clone(stop.wake()))
+        .map_err(|source| NodeError::System { what: "a thread for the log", source })?;
+    open_log(config, Arc::clone(storage) as Arc<dyn Storage>, disk, worker, make_machine)
+}
+
+/// Opens the log on this disk and replays it into a new machine.
+pub(crate) fn open_log<M: Machine, D: Disk>(
+    config: &NodeConfig,
+    storage: Arc<dyn Storage>,
+    disk: D,
+    worker: Worker,
+    make_machine: impl FnOnce(Table) -> M,
+) -> Result<(Store<D>, M, RecoveryReport), NodeError> {
     let refused = |source| NodeError::Open { data: config.data.clone(), source };
     let owner = Owner { role: config.role.code(), node: config.number, cluster: config.cluster.0 };
     let mut options = Options::new(owner);
@@ -111,22 +125,18 @@ fn replay_log<M: Machine>(
     options.checkpoint_bytes = config.checkpoint_bytes;
     options.seal_idle = config.seal_idle;
 
-    let disk = UringDisk::new(Arc::clone(storage), Arc::clone(stop.wake()));
-    let worker = Worker::thread(Arc::clone(stop.wake()))
-        .map_err(|source| NodeError::System { what: "a thread for the log", source })?;
     let table = Table::new();
     let mut machine = make_machine(table.clone());
     let mut unknown = None;
-    let (store, report) =
-        Store::open(options, Arc::clone(storage) as Arc<dyn Storage>, disk, worker, table, &mut |at, payload| {
-            if unknown.is_none() {
-                match Record::decode(payload) {
-                    Ok(record) => machine.replay(position(at), record),
-                    Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at: at.lsn, source }),
-                }
+    let (store, report) = Store::open(options, storage, disk, worker, table, &mut |at, payload| {
+        if unknown.is_none() {
+            match Record::decode(payload) {
+                Ok(record) => machine.replay(position(at), record),
+                Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at: at.lsn, source }),
             }
-        })
-        .map_err(refused)?;
+        }
+    })
+    .map_err(refused)?;
     match unknown {
         Some(error) => Err(error),
         None => Ok((store, machine, report)),
@@ -136,21 +146,32 @@ fn replay_log<M: Machine>(
 /// Starts the machine and makes durable what it logged: an epoch is announced only then.
 async fn start<M: Machine>(
     config: &NodeConfig,
-    clock: Clock,
+    clock: &Clock,
     store: &mut Store<UringDisk>,
     machine: &mut M,
     stop: &Stop,
 ) -> Result<(), NodeError> {
-    let refused = |source| NodeError::Start { data: config.data.clone(), source };
-    // Nobody is connected: what the machine says now is said again when somebody is.
-    let mut nobody = Peers::new(config.outbox_bytes_max);
-    machine.start(clock.now(), &mut Effects::new(&mut StoreJournal(store), &mut nobody)).map_err(refused)?;
+    start_machine(config, clock.now(), store, machine)?;
     let deadline = Instant::now() + START_DURABLE;
     let end = store.end();
     while store.poll(clock.now().0)? < end {
         wait_for_disk(stop, deadline, config, "its first records", START_DURABLE).await?;
     }
     Ok(())
+}
+
+/// Starts the machine on the log that it was replayed from.
+pub(crate) fn start_machine<M: Machine, D: Disk>(
+    config: &NodeConfig,
+    now: Tick,
+    store: &mut Store<D>,
+    machine: &mut M,
+) -> Result<(), NodeError> {
+    // Nobody is connected: what the machine says now is said again when somebody is.
+    let mut nobody = Peers::new(config.outbox_bytes_max);
+    machine
+        .start(now, &mut Effects::new(&mut StoreJournal(store), &mut nobody))
+        .map_err(|source| NodeError::Start { data: config.data.clone(), source })
 }
 
 async fn wait_for_disk(

@@ -10,11 +10,13 @@ pub(crate) struct WarningLimit {
     window_started_us: Cell<u64>,
     passed: Cell<u32>,
     withheld: Cell<u64>,
+    asked: Cell<u64>,
 }
 
 impl WarningLimit {
     /// Whether to warn now; and if so, how many warnings were withheld before.
     pub(crate) fn pass(&self, now_us: u64) -> Option<u64> {
+        self.asked.set(self.asked.get() + 1);
         if now_us.saturating_sub(self.window_started_us.get()) >= WARNING_WINDOW_US {
             self.window_started_us.set(now_us);
             self.passed.set(0);
@@ -25,6 +27,11 @@ impl WarningLimit {
         }
         self.passed.set(self.passed.get() + 1);
         Some(self.withheld.take())
+    }
+
+    /// How many warnings there were, passed or withheld.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.get()
     }
 }
 
