@@ -18,7 +18,7 @@ pub mod node;
 pub mod trace;
 pub mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::message::Submit;
 use protocol::{Machine, Message, NodeId, Role, Tick, TxnId};
@@ -55,6 +55,8 @@ pub struct World {
     now: Tick,
     nodes: BTreeMap<NodeId, Node>,
     network: Network,
+    /// Pairs that do not reach each other.
+    apart: BTreeSet<(NodeId, NodeId)>,
     /// What happened.
     pub trace: Trace,
     /// What clients were told, in order.
@@ -85,7 +87,9 @@ impl World {
         }
         let keys = Keys::new(setup.participants);
         let network = Network::default();
-        let mut world = Self { now: Tick(0), nodes, network, trace, answers: Vec::new(), keys, asked: BTreeMap::new() };
+        let apart = BTreeSet::new();
+        let (answers, asked) = (Vec::new(), BTreeMap::new());
+        let mut world = Self { now: Tick(0), nodes, network, apart, trace, answers, keys, asked };
         for id in world.ids() {
             world.start(id);
         }
@@ -119,7 +123,7 @@ impl World {
     /// A client asks a coordinator for a transaction.
     pub fn submit(&mut self, client: NodeId, coordinator: NodeId, submit: Submit) {
         self.asked.insert(submit.txn, (client, coordinator, submit.clone()));
-        self.tell(client, coordinator, Message::Submit(submit));
+        self.ask(client, coordinator, Message::Submit(submit));
     }
 
     /// A client asks again for what it asked for before, on a connection of this client.
@@ -129,8 +133,19 @@ impl World {
     pub fn retry(&mut self, client: Option<NodeId>, txn: TxnId) -> Result<(), String> {
         let (asker, coordinator, submit) =
             self.asked.get(&txn).cloned().ok_or_else(|| format!("nobody asked for {txn:?}"))?;
-        self.tell(client.unwrap_or(asker), coordinator, Message::Submit(submit));
+        self.ask(client.unwrap_or(asker), coordinator, Message::Submit(submit));
         Ok(())
+    }
+
+    /// A client's message arrives at once, unless its coordinator is down or out of reach.
+    pub fn ask(&mut self, client: NodeId, coordinator: NodeId, message: Message) {
+        if self.are_apart(client, coordinator) {
+            self.lost_between(client, coordinator, &message);
+        } else if !self.nodes.get(&coordinator).is_some_and(Node::is_up) {
+            self.trace.line(format!("{coordinator} is down: {} is lost", words::message(&message)));
+        } else {
+            self.tell(client, coordinator, message);
+        }
     }
 
     /// A node hears something at once.
@@ -216,25 +231,46 @@ impl World {
         node.start(now);
         self.carry(id);
         for other in self.ids() {
-            if other.role() != id.role() {
-                self.greet(id, other);
-            }
+            self.greet(id, other);
         }
     }
 
     /// The connection between two nodes breaks, with all that was on it, and comes back.
     pub fn reconnect(&mut self, one: NodeId, other: NodeId) {
-        self.network.lose_between(one, other);
-        for (from, to) in [(one, other), (other, one)] {
-            if let Some(node) = self.nodes.get_mut(&from) {
-                node.gate.lose(to);
-            }
-        }
+        self.disconnect(one, other);
         self.greet(one, other);
     }
 
+    /// From now on two nodes, or a client and its coordinator, do not reach each other: their connection breaks with
+    /// all that was on it, and whatever they say to each other is lost.
+    pub fn partition(&mut self, one: NodeId, other: NodeId) {
+        self.disconnect(one, other);
+        self.apart.insert(pair(one, other));
+    }
+
+    /// They reach each other again. Nodes have a new connection.
+    pub fn heal(&mut self, one: NodeId, other: NodeId) {
+        if self.apart.remove(&pair(one, other)) {
+            self.reconnect(one, other);
+        }
+    }
+
+    fn are_apart(&self, one: NodeId, other: NodeId) -> bool {
+        self.apart.contains(&pair(one, other))
+    }
+
+    fn disconnect(&mut self, one: NodeId, other: NodeId) {
+        for link in [(one, other), (other, one)] {
+            while self.drop_first(link) {}
+            if let Some(node) = self.nodes.get_mut(&link.0) {
+                node.gate.lose(link.1);
+            }
+        }
+    }
+
     fn greet(&mut self, one: NodeId, other: NodeId) {
-        if !self.nodes[&one].is_up() || !self.nodes[&other].is_up() {
+        let is_up = |id: NodeId| self.nodes.get(&id).is_some_and(Node::is_up);
+        if !is_up(one) || !is_up(other) || one.role() == other.role() || self.are_apart(one, other) {
             return;
         }
         for (from, to) in [(one, other), (other, one)] {
@@ -298,7 +334,9 @@ impl World {
         let left = node.gate.take_left();
         left.iter().for_each(|(_, message)| node.assert_durable_before_said(message));
         for (to, message) in left {
-            if to.role() == Role::Client {
+            if self.are_apart(from, to) {
+                self.lost_between(from, to, &message);
+            } else if to.role() == Role::Client {
                 self.answers.push((to, message));
             } else if self.nodes.get(&to).is_some_and(Node::is_up) {
                 self.network.send((from, to), &message);
@@ -307,4 +345,12 @@ impl World {
             }
         }
     }
+    fn lost_between(&self, from: NodeId, to: NodeId, message: &Message) {
+        self.trace.line(format!("{from} does not reach {to}: {} is lost", words::message(message)));
+    }
+}
+
+/// The same for both orders.
+fn pair(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
+    (one.min(other), one.max(other))
 }

@@ -64,7 +64,7 @@ fn obey(world: &mut World, command: &str, args: &mut ArgumentConsumer<'_>) -> To
         "status" => {
             let (client, coordinator) = (client(args)?, coordinator(args)?);
             let txn = txn(args)?;
-            world.tell(client, coordinator, Message::AskStatus { txn });
+            world.ask(client, coordinator, Message::AskStatus { txn });
         }
         "run" => world.run(),
         "deliver" => on_link(world, args, World::deliver)?,
@@ -74,6 +74,14 @@ fn obey(world: &mut World, command: &str, args: &mut ArgumentConsumer<'_>) -> To
         "reconnect" => {
             let (one, other) = (node(world, args)?, node(world, args)?);
             world.reconnect(one, other);
+        }
+        "partition" => {
+            let (one, other) = (end(world, args)?, end(world, args)?);
+            world.partition(one, other);
+        }
+        "heal" => {
+            let (one, other) = (end(world, args)?, end(world, args)?);
+            world.heal(one, other);
         }
         "crash" => {
             let lost = args.lookup_parse("losing")?.unwrap_or(0);
@@ -138,10 +146,22 @@ fn positional<'a>(args: &mut ArgumentConsumer<'a>) -> Result<&'a str, Box<dyn Er
 }
 
 fn node(world: &World, args: &mut ArgumentConsumer<'_>) -> Result<NodeId, Box<dyn Error>> {
-    let name = positional(args)?;
+    node_named(world, positional(args)?)
+}
+
+fn node_named(world: &World, name: &str) -> Result<NodeId, Box<dyn Error>> {
     let id = node_id(name).ok_or_else(|| format!("{name} is no node"))?;
     world.node(id)?;
     Ok(id)
+}
+
+/// A node or a client.
+fn end(world: &World, args: &mut ArgumentConsumer<'_>) -> Result<NodeId, Box<dyn Error>> {
+    let name = positional(args)?;
+    match name.strip_prefix("client") {
+        Some(number) => Ok(NodeId::client(number.parse()?)),
+        None => node_named(world, name),
+    }
 }
 
 fn node_id(name: &str) -> Option<NodeId> {
