@@ -2,12 +2,17 @@
 //!
 //! - [`world`]: real machines on a log, a network and a clock that move when they are told to.
 //! - [`processes`]: real nodes; [`transfers`]: a load whose every transfer can be accounted for; [`proxy`]: a bad network.
+//! - [`workload`]: transactions to ask for; [`judge`]: whether what came of them can be; [`random`]: numbers that follow from
+//!   a seed.
 
 pub mod fuse;
 pub mod image;
+pub mod judge;
 pub mod log_life;
 pub mod private_mounts;
 pub mod processes;
 pub mod proxy;
+pub mod random;
 pub mod transfers;
+pub mod workload;
 pub mod world;

@@ -8,6 +8,7 @@ mod disk_image;
 mod disk_nodes;
 mod failure_table;
 mod fuzz;
+mod judge;
 mod processes;
 mod random;
 mod readme;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use protocol::message::Submit;
 use protocol::{Message, NodeId, Operation, OperationResult, Room, ScanOf, Totals, TxnId};
+use tests::random::Random;
 use tests::world::network::Link;
 use tests::world::{Setup, World};
 
@@ -17,23 +18,6 @@ const BALANCE: i64 = 20;
 const STEPS: usize = 4_000;
 const SEEDS: u64 = 200;
 const CLIENT_OF_CHAOS: u64 = 1;
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> Option<T> {
-        if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
-    }
-}
 
 struct Asked {
     coordinator: NodeId,
