@@ -20,6 +20,7 @@ pub(crate) fn sentence(dir: &Path, error: &OpenError) -> String {
         | OpenError::Locked { .. }
         | OpenError::WrongOwner { .. }
         | OpenError::NewerFormat { .. }
+        | OpenError::NotRegular { .. }
         | OpenError::BadOptions(_) => {
             let said = error.to_string();
             if said.starts_with(&shown.to_string()) { said } else { format!("{shown}: {said}") }

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::lsn::Lsn;
 use crate::options::Owner;
+use crate::ring::regular::NotRegular;
 use crate::storage::is_broken;
 use crate::verdict::Rule;
 
@@ -54,6 +55,14 @@ pub enum OpenError {
     /// The options break a limit.
     #[error("{0}")]
     BadOptions(String),
+    /// Something else has the name of a file of the log.
+    #[error(
+        "{file}: this is no regular file; the log of a node is made of regular files, take it away or put the file back"
+    )]
+    NotRegular {
+        /// Its path.
+        file: String,
+    },
     /// The operating system refused.
     #[error("{file}: {operation} failed: {source}{}", advice_at_open(source))]
     Io {
@@ -67,13 +76,25 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What the operating system, or what the name was found to stand for, keeps from being done.
+    pub(crate) fn io(file: String, operation: &'static str, source: io::Error) -> Self {
+        match source.get_ref().and_then(|inner| inner.downcast_ref::<NotRegular>()) {
+            Some(NotRegular { file }) => Self::NotRegular { file: file.clone() },
+            None => Self::Io { file, operation, source },
+        }
+    }
+
     /// Whether an operator has to look at the disk: the log is damaged, or cannot be read or written.
     #[must_use]
     pub fn is_disk_failure(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
             Self::Io { source, .. } => is_broken(source),
-            Self::Locked { .. } | Self::WrongOwner { .. } | Self::NewerFormat { .. } | Self::BadOptions(_) => false,
+            Self::Locked { .. }
+            | Self::WrongOwner { .. }
+            | Self::NewerFormat { .. }
+            | Self::BadOptions(_)
+            | Self::NotRegular { .. } => false,
         }
     }
 }

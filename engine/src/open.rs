@@ -97,7 +97,7 @@ pub(crate) fn open(
 }
 
 fn io_error(file: String, operation: &'static str, source: io::Error) -> OpenError {
-    OpenError::Io { file, operation, source }
+    OpenError::io(file, operation, source)
 }
 
 /// Reads the superblock, or creates one that lists no segment yet.

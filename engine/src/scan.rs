@@ -120,7 +120,7 @@ impl Scanner {
                     self.tail.cuts.push(self.cut(begun_bytes, rule, flaw()));
                     return Ok(None);
                 }
-                (Verdict::Refuse, _) => return Err(self.refuse(rule, &flaw(), header)),
+                (Verdict::Refuse, _) => return Err(self.refuse(rule, found, &flaw(), header)),
             }
         }
     }
@@ -152,13 +152,19 @@ impl Scanner {
         Lsn(index * self.superblock.segment_bytes)
     }
 
+    /// The next listed segment, if the log is whole up to its start as far as can be seen, and went on past it.
+    fn lost_successor(&self, found: Found) -> Option<u64> {
+        let here = Lsn(self.at.0 - 1).segment(self.superblock.segment_bytes);
+        let (&index, _) = self.superblock.segments.range(here + 1..).next()?;
+        let went_on = self.tail.durable.0 > self.start_of(index).0 + BLOCK;
+        let is_whole_here = matches!(found, Found::Zeros | Found::Foreign | Found::Earlier);
+        (is_whole_here && went_on).then_some(index)
+    }
+
     /// Every listed file must be there, with its size; and no other may hold a segment that should be listed.
     fn check_files(&mut self) -> Result<(), OpenError> {
-        let files = self.storage.segments().map_err(|source| OpenError::Io {
-            file: self.storage.superblock_name(),
-            operation: "listing the segment files",
-            source,
-        })?;
+        let unlistable = |source| OpenError::io(self.storage.superblock_name(), "listing the segment files", source);
+        let files = self.storage.segments().map_err(unlistable)?;
         for (&index, slot) in &self.superblock.segments {
             let lsn = self.start_of(index);
             match files.get(slot) {
@@ -177,7 +183,7 @@ impl Scanner {
         let last = self.superblock.segments.keys().next_back().copied().unwrap_or(0);
         for &slot in files.keys().filter(|slot| !self.superblock.segments.values().any(|listed| listed == *slot)) {
             // A file that cannot be read is not part of the log, and is found out when it is used again.
-            let Some(header) = self.header_of_unlisted(slot) else { continue };
+            let Some(header) = self.own_header(slot) else { continue };
             if header.index > last || header.incarnation > self.superblock.incarnation {
                 let file = self.storage.segment_name(slot);
                 let reason = format!(
@@ -191,7 +197,8 @@ impl Scanner {
         Ok(())
     }
 
-    fn header_of_unlisted(&self, slot: u32) -> Option<SegmentHeader> {
+    /// What a file says of itself, whatever it is listed as.
+    fn own_header(&self, slot: u32) -> Option<SegmentHeader> {
         let mut block = Buffer::zeroed(BLOCK_BYTES);
         self.storage.segment_read(slot, 0, block.content_mut()).ok()?;
         let header = SegmentHeader::parse_any(block.content(), self.superblock.log_id)?;
@@ -206,7 +213,7 @@ impl Scanner {
             if source.kind() == io::ErrorKind::UnexpectedEof {
                 self.corrupt(self.start_of(index), Rule::SegmentSize, "the file is too short".to_owned())
             } else {
-                OpenError::Io { file: self.name(index), operation: "reading a segment", source }
+                OpenError::io(self.name(index), "reading a segment", source)
             }
         })
     }
@@ -369,7 +376,7 @@ impl Scanner {
         Cut { file, offset, from: self.at, to: Lsn(self.at.0 + bytes), rule, reason }
     }
 
-    fn refuse(&self, rule: Rule, flaw: &str, next: Option<SegmentHeader>) -> OpenError {
+    fn refuse(&self, rule: Rule, found: Found, flaw: &str, next: Option<SegmentHeader>) -> OpenError {
         let Tail { durable, durable_by, .. } = &self.tail;
         let mut lsn = self.at;
         let reason = if rule == Rule::SuperblockOld {
@@ -380,6 +387,14 @@ impl Scanner {
         } else if rule == Rule::OtherHistory {
             lsn = next.map_or(lsn, |header| self.start_of(header.index));
             "the segment follows another history of the log (chain value)".to_owned()
+        } else if let Some(index) = self.lost_successor(found).filter(|_| next.is_none()) {
+            lsn = self.start_of(index);
+            let stranger = self.own_header(self.superblock.segments[&index]);
+            let what = stranger.map_or_else(
+                || "the segment's header is not valid".to_owned(),
+                |other| format!("the file's header is that of segment {}, not {index}", other.index),
+            );
+            format!("{what}, but {durable_by} says that all before LSN {durable} was durable")
         } else {
             if rule == Rule::SegmentHeaderDamaged {
                 lsn = self.start_of(lsn.segment(self.superblock.segment_bytes));

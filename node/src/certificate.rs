@@ -159,6 +159,7 @@ pub(crate) fn refused(config: &NodeConfig, error: &NodeError) {
                 OpenError::Locked { .. }
                 | OpenError::WrongOwner { .. }
                 | OpenError::NewerFormat { .. }
+                | OpenError::NotRegular { .. }
                 | OpenError::BadOptions(_),
             ..
         }
@@ -239,10 +240,11 @@ fn certificates(data: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// open removes.
 fn write_whole(data: &Path, name: &str, text: &str) -> io::Result<()> {
     let unfinished = data.join(format!("{name}.new"));
+    // What an attempt left, or anything else: opening a FIFO would wait.
+    let _ = fs::remove_file(&unfinished);
     let written = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&unfinished)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))

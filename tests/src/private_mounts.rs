@@ -1,6 +1,7 @@
 //! Tests that mount file systems run in a process of their own, in namespaces of mounts and processes of their own: nobody else
 //! sees what they mount, and it is gone, with every node that they started, when they end in whatever way.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,8 +34,14 @@ impl Needs {
     }
 }
 
+/// Tells whoever runs the tests, also where the output of tests that pass is kept from them.
+fn say(text: &str) {
+    // Only what is printed by macros is kept; a reader that is gone misses it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Whether the caller is to run the test `name` (its path within the test binary) here and now. Otherwise it has been run
-/// in a process of its own, or skipped with a printed reason.
+/// in a process of its own, or skipped, and the reason told on standard error.
 ///
 /// # Panics
 /// The test failed there.
@@ -43,7 +50,7 @@ pub fn inside(name: &str, needs: Needs) -> bool {
         return true;
     }
     if let Some(reason) = why_not(needs) {
-        println!("skipped: {name}: {reason}");
+        say(&format!("skipped: {name}: {reason}\n"));
         return false;
     }
     let itself = std::env::current_exe().expect("the test's own path");

@@ -80,6 +80,7 @@ fn failure(dir: &Path, error: &OpenError) -> Failure {
         | OpenError::Corrupt { .. }
         | OpenError::WrongOwner { .. }
         | OpenError::NewerFormat { .. }
+        | OpenError::NotRegular { .. }
         | OpenError::BadOptions(_) => data_dir::sentence(dir, error),
     };
     if matches!(error, OpenError::Corrupt { .. }) { Failure::Disk(said) } else { Failure::Start(said) }

@@ -53,7 +53,7 @@ impl Files {
         let name = storage.superblock_name();
         let io = |operation| {
             let file = name.clone();
-            move |source| OpenError::Io { file, operation, source }
+            move |source| OpenError::io(file, operation, source)
         };
         let bytes = storage.superblock_read().map_err(io("reading the superblock"))?;
         let sizes = storage.segments().map_err(io("listing the segment files"))?;

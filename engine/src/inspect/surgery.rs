@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::ring::regular;
+
 /// A file could not be read, written or synced.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {operation} failed: {source}")]
@@ -59,8 +61,9 @@ fn copy_entries(from: &Path, to: &Path) -> Result<(), SurgeryError> {
         if source.is_dir() {
             copy_entries(&source, &target)?;
         } else {
-            fs::copy(&source, &target).map_err(failed(&source, "copying the file"))?;
-            let synced = File::open(&target).and_then(|file| file.sync_all());
+            let copied = regular::check(&source).and_then(|()| fs::copy(&source, &target));
+            copied.map_err(failed(&source, "copying the file"))?;
+            let synced = regular::open_to_read(&target).and_then(|file| file.sync_all());
             synced.map_err(failed(&target, "syncing the copy"))?;
         }
     }
@@ -71,19 +74,18 @@ fn copy_entries(from: &Path, to: &Path) -> Result<(), SurgeryError> {
 pub(super) fn store(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SurgeryError> {
     let path = dir.join(name);
     let unfinished = with_suffix(&path, ".new");
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished).and_then(|file| {
-            file.write_all_at(bytes, 0)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)
-        });
+    let written = regular::create_anew(&unfinished, OpenOptions::new().mode(0o600)).and_then(|file| {
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)
+    });
     written.map_err(failed(&path, "writing the file"))?;
     sync_directory(dir)
 }
 
 /// Writes `bytes` at `offset`.
 pub(super) fn write(path: &Path, offset: u64, bytes: &[u8]) -> Result<(), SurgeryError> {
-    let written = OpenOptions::new().write(true).open(path).and_then(|file| {
+    let written = regular::open(path, OpenOptions::new().write(true)).and_then(|file| {
         file.write_all_at(bytes, offset)?;
         file.sync_all()
     });
@@ -94,7 +96,7 @@ pub(super) fn write(path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Surger
 pub(super) fn zero(path: &str, range: Range<u64>) -> Result<(), SurgeryError> {
     let path = Path::new(path);
     let zeros = vec![0; PIECE_BYTES];
-    let written = OpenOptions::new().write(true).open(path).and_then(|file| {
+    let written = regular::open(path, OpenOptions::new().write(true)).and_then(|file| {
         let mut at = range.start;
         while at < range.end {
             let length = (range.end - at).min(PIECE_BYTES as u64);
@@ -110,7 +112,7 @@ pub(super) fn zero(path: &str, range: Range<u64>) -> Result<(), SurgeryError> {
 pub(super) fn resize(path: &str, bytes: u64) -> Result<(), SurgeryError> {
     let path = Path::new(path);
     let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+    let opened = regular::open(path, options.write(true).create(true).truncate(false).mode(0o600));
     let resized = opened.and_then(|file| {
         file.set_len(bytes)?;
         file.sync_all()
@@ -127,15 +129,16 @@ pub(super) fn remove(path: &Path) -> Result<(), SurgeryError> {
 
 /// Gives `to` the content of `from`.
 pub(super) fn replace(from: &Path, to: &Path) -> Result<(), SurgeryError> {
-    fs::copy(from, to).map_err(failed(to, "copying the file"))?;
-    let synced = File::open(to).and_then(|file| file.sync_all());
+    let copied = regular::check(from).and_then(|()| regular::check(to)).and_then(|()| fs::copy(from, to));
+    copied.map_err(failed(to, "copying the file"))?;
+    let synced = regular::open_to_read(to).and_then(|file| file.sync_all());
     synced.map_err(failed(to, "syncing the file"))
 }
 
 /// Reads a range of a file.
 pub(super) fn read(path: &Path, range: Range<u64>) -> Result<Vec<u8>, SurgeryError> {
     let mut bytes = vec![0; (range.end - range.start) as usize];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
+    let read = regular::open_to_read(path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
     read.map_err(failed(path, "reading the file"))?;
     Ok(bytes)
 }

@@ -332,12 +332,14 @@ impl Walk {
         let (here, at, chain) = (self.segment, self.at, self.chain);
         let (mut cause, mut reason) = self.cause(at, flaw, Rule::DurableDamaged);
         let mut place = here;
+        // What is here may be whole: then the guilty file is the first one after it in which nothing of the log is found.
+        let is_whole_here = cause != Cause::Rule(Rule::SegmentMissing) && scan::found_flaw(flaw) != Found::Begun;
         let begun = self.begun();
         let later: Vec<u64> = self.files.segments.range(here + 1..).map(|(&index, _)| index).collect();
         for &index in &later {
             self.load(index)?;
             self.durable = self.durable.max(self.header().map_or(Lsn::ZERO, |header| header.final_lsn));
-            if self.loaded.size.is_none() && place == here && scan::found_flaw(flaw) != Found::Begun {
+            if self.loaded.size.is_none() && place == here && is_whole_here {
                 (cause, reason) = self.cause(at, flaw, Rule::DurableDamaged);
                 place = index;
             }
@@ -345,6 +347,11 @@ impl Walk {
             let first = Lsn(self.files.start_of(index).0 + BLOCK);
             let follows = info.lsn == first && chain.is_some_and(|chain| chain == info.chain);
             if !follows {
+                let is_lost = next.is_none() && place == here && is_whole_here;
+                if let Some(&lost) = later.first().filter(|&&lost| is_lost && lost < index) {
+                    (place, cause) = (lost, Cause::Rule(Rule::SegmentHeaderDamaged));
+                    reason = self.files.stranger(lost);
+                }
                 self.skip(place, at, info.lsn, cause, reason, true);
             }
             (self.at, self.chain) = (info.lsn, Some(info.chain));
@@ -356,7 +363,7 @@ impl Walk {
         self.segment = here;
         let rule = self.rule_at_end(flaw, next);
         let cause = if cause == Cause::Rule(Rule::DurableDamaged) { Cause::Rule(rule) } else { cause };
-        match later.first().filter(|_| place == here && scan::found_flaw(flaw) != Found::Begun) {
+        match later.first().filter(|_| place == here && is_whole_here) {
             Some(&index) if self.durable > Lsn(self.files.start_of(index).0 + BLOCK) && next.is_none() => {
                 let reason = self.files.stranger(index);
                 self.finish(index, rule, begun, (Cause::Rule(Rule::SegmentHeaderDamaged), reason));

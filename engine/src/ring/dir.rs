@@ -20,6 +20,7 @@ use rustix::fs::{self as system, FallocateFlags, FlockOperation, OFlags, fadvise
 use rustix::io::Errno;
 
 use super::map::map;
+use super::regular;
 use crate::buffer::Buffer;
 use crate::error::OpenError;
 use crate::limits::{BLOCK_BYTES, SUPERBLOCK_BYTES};
@@ -54,13 +55,13 @@ impl DirStorage {
     /// # Errors
     /// `Locked` if another process (or another value in this one) has it; `Io` otherwise.
     pub fn open(path: &Path) -> Result<DirStorage, OpenError> {
-        let io = |operation| move |source| OpenError::Io { file: path.display().to_string(), operation, source };
+        let io = |operation| move |source| OpenError::io(path.display().to_string(), operation, source);
         if !path.exists() {
             fs::DirBuilder::new().mode(0o700).create(path).map_err(io("creating the directory"))?;
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(io("syncing the parent directory"))?;
+            open_directory(parent).and_then(|parent| parent.sync_all()).map_err(io("syncing the parent directory"))?;
         }
-        let directory = File::open(path).map_err(io("opening the directory"))?;
+        let directory = open_directory(path).map_err(io("opening the directory"))?;
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { dir: path.display().to_string() }),
@@ -78,11 +79,8 @@ impl DirStorage {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open_read_only(path: &Path) -> Result<DirStorage, OpenError> {
-        let directory = File::open(path).map_err(|source| OpenError::Io {
-            file: path.display().to_string(),
-            operation: "opening the directory",
-            source,
-        })?;
+        let io = |source| OpenError::io(path.display().to_string(), "opening the directory", source);
+        let directory = open_directory(path).map_err(io)?;
         let direct = false;
         Ok(DirStorage { path: path.to_owned(), directory, direct, writable: false, open: Mutex::default() })
     }
@@ -104,7 +102,8 @@ impl DirStorage {
             }
         }
         let flags = OFlags::DIRECT.bits().cast_signed();
-        storage.direct = OpenOptions::new().read(true).custom_flags(flags).open(storage.superblock_path()).is_ok();
+        let past_cache = regular::open(&storage.superblock_path(), OpenOptions::new().read(true).custom_flags(flags));
+        storage.direct = past_cache.is_ok();
         Ok(storage)
     }
 
@@ -115,7 +114,7 @@ impl DirStorage {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(self.writable).custom_flags(self.flags());
-        let file = Arc::new(options.open(self.segment_path(slot))?);
+        let file = Arc::new(regular::open(&self.segment_path(slot), &options)?);
         self.segments_open().insert(slot, Segment { file: Arc::clone(&file), map: None });
         Ok(file)
     }
@@ -130,9 +129,7 @@ impl DirStorage {
     /// still waits in the cache, and then its pages dropped: a page whose write failed counts as clean and is not on the
     /// disk. By a descriptor of its own, so that the one that writes groups hears of every failed sync itself.
     fn open_past_cache(&self, path: &Path, bytes: Range<u64>) -> io::Result<File> {
-        // A FIFO in place of the file would wait for a writer.
-        let flags = self.flags() | OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let file = regular::open(path, OpenOptions::new().read(true).custom_flags(self.flags()))?;
         if !self.direct {
             if self.writable {
                 file.sync_data()?;
@@ -169,13 +166,8 @@ impl DirStorage {
     fn create(&self, path: &Path, flags: i32, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
-        let made = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(flags)
-            .open(&unfinished)
+        let unfinished = PathBuf::from(unfinished);
+        let made = regular::create_anew(&unfinished, OpenOptions::new().mode(0o600).custom_flags(flags))
             .and_then(|file| fill(&file).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&unfinished, path));
         if made.is_err() {
@@ -185,6 +177,11 @@ impl DirStorage {
         }
         self.directory.sync_all()
     }
+}
+
+/// Opens a directory; in its place there may be anything.
+fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
 }
 
 /// The file of a slot in a data directory.
@@ -224,7 +221,7 @@ fn allocation_refused(error: Errno) -> io::Result<()> {
 fn probe(path: &Path) -> io::Result<bool> {
     let path = path.join(PROBE);
     let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path);
+    let opened = regular::create_anew(&path, OpenOptions::new().mode(0o600).custom_flags(flags));
     let block = Buffer::zeroed(BLOCK_BYTES);
     let written = opened.and_then(|file| file.write_all_at(block.content(), 0));
     let removed = fs::remove_file(&path);
@@ -259,7 +256,8 @@ impl Storage for DirStorage {
 
     fn superblock_write(&self, copy: usize, bytes: &[u8]) -> io::Result<()> {
         assert!(copy < 2 && bytes.len() == SUPERBLOCK_BYTES);
-        let file = OpenOptions::new().write(true).custom_flags(self.flags()).open(self.superblock_path())?;
+        let path = self.superblock_path();
+        let file = regular::open(&path, OpenOptions::new().write(true).custom_flags(self.flags()))?;
         let mut buffer = Buffer::zeroed(bytes.len());
         buffer.content_mut().copy_from_slice(bytes);
         file.write_all_at(buffer.content(), (copy * SUPERBLOCK_BYTES) as u64)?;
@@ -281,7 +279,11 @@ impl Storage for DirStorage {
             if let Some(Ok(slot)) = name.strip_prefix(SEGMENT_PREFIX).map(str::parse::<u32>)
                 && self.segment_path(slot).file_name() == entry.path().file_name()
             {
-                found.insert(slot, entry.metadata()?.len());
+                let metadata = entry.metadata()?;
+                if !metadata.is_file() {
+                    return Err(regular::refused(&entry.path()));
+                }
+                found.insert(slot, metadata.len());
             }
         }
         if self.writable {

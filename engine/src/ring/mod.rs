@@ -6,6 +6,7 @@
 mod dir;
 mod map;
 mod past_cache;
+pub(crate) mod regular;
 mod uring;
 
 pub use dir::DirStorage;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::dir::segment_path;
+use super::regular;
 use crate::buffer::Buffer;
 
 /// A segment file that is read past the page cache. Takes no lock: it is for the process that has the log open, or for a copy.
@@ -30,10 +31,10 @@ impl SegmentReader {
     pub fn open(dir: &Path, slot: u32) -> io::Result<SegmentReader> {
         let path = segment_path(dir, slot);
         let flags = OFlags::DIRECT.bits().cast_signed();
-        match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        match regular::open(&path, OpenOptions::new().read(true).custom_flags(flags)) {
             Ok(file) => Ok(SegmentReader { path, file, direct: true }),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                let file = File::open(&path)?;
+                let file = regular::open_to_read(&path)?;
                 Ok(SegmentReader { path, file, direct: false })
             }
             Err(error) => Err(error),
@@ -56,7 +57,7 @@ impl SegmentReader {
             match self.file.read_exact_at(into.content_mut(), offset) {
                 // Some file systems take the flag and refuse the read.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    self.file = File::open(&self.path)?;
+                    self.file = regular::open_to_read(&self.path)?;
                     self.direct = false;
                 }
                 done => return done,

@@ -1,11 +1,15 @@
 //! `assent wal` on directories that real nodes wrote: each kind of damage is found, skipped, refused by a start, repaired,
 //! and then the node starts again.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use client::{Client, Outcome, Transaction};
+use engine::{DumpItem, GroupInfo, GroupKind};
+use rustix::fs::{CWD, FileType, mknodat};
 use serde_json::Value;
 use tests::processes::{Cluster, assent, target_folder};
 use tests::transfers::connect;
@@ -16,10 +20,28 @@ const KINDS: [&str; 7] = ["bit", "zero", "tear", "swap", "truncate", "delete-seg
 const VALUES: usize = 44;
 const VALUE_BYTES: usize = 500 << 10;
 
+/// How long a command may take that has nothing to wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn wal(tool: &str, dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(assent());
     command.arg("wal").arg(tool).arg(dir).args(more).stdin(Stdio::null());
     command.output().expect("the binary starts")
+}
+
+/// Its output, if it ends soon: nothing here has to wait for anybody.
+fn prompt(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the binary starts");
+    let patience = Instant::now() + PATIENCE;
+    while child.try_wait().expect("it can be waited for").is_none() {
+        if Instant::now() >= patience {
+            child.kill().expect("it can be killed");
+            panic!("{command:?} hangs: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output")
 }
 
 fn code(output: &Output) -> i32 {
@@ -194,4 +216,102 @@ fn what_cannot_be_checked_has_an_exit_code_of_its_own() {
     assert_eq!(code(&wal("verify", &cluster.folder().join("nowhere"), &[])), 3);
     assert_eq!(code(&wal("verify", dir, &["--frob"])), 3);
     assert_eq!(code(&wal("dump", dir, &["--frob"])), 2);
+}
+
+/// The groups of a log, from its checkpoint on.
+fn groups(dir: &Path) -> Vec<GroupInfo> {
+    let group = |item| if let DumpItem::Group(group) = item { Some(group) } else { None };
+    let items = engine::dump(dir).expect("a log").collect::<Result<Vec<_>, _>>().expect("it can be read");
+    items.into_iter().filter_map(group).collect()
+}
+
+#[test]
+fn a_torn_tail_is_told_from_damage_and_the_next_start_cuts_it_and_says_so() {
+    let mut cluster = Cluster::start(1, &["--log-segment", "8MiB"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = connect(&cluster.coordinator.address).await;
+        put(&client, "first".to_owned(), vec![1; 20 << 10]).await;
+        put(&client, "last".to_owned(), vec![2; 20 << 10]).await;
+    });
+    cluster.nodes().for_each(tests::processes::Node::kill);
+    let dir = cluster.participants[0].data.clone();
+    let last = groups(&dir).into_iter().rfind(|group| group.kind == GroupKind::Data).expect("a group");
+    let (from, bytes) = (last.lsn.0, last.padded_bytes());
+    assert!(bytes > 20 << 10 && verify(&dir).0 == 0, "{last:?}");
+
+    // Its write was not finished: a sector of it is missing, and nothing was written after it.
+    let file = OpenOptions::new().write(true).open(dir.join("segment-0000")).expect("the first segment");
+    file.write_all_at(&[0; 512], from + 8 * 512).expect("it can be written");
+    file.write_all_at(&[0; 4096], from + bytes).expect("it can be written");
+    drop(file);
+
+    let (torn, document) = verify(&dir);
+    assert_eq!((torn, &document["soundness"]), (1, &"torn-tail".into()), "{document}");
+    let [finding] = document["findings"].as_array().expect("a list").as_slice() else { panic!("{document}") };
+    assert_eq!((&finding["lsn"], &finding["to"]), (&from.into(), &(from + bytes).into()), "{finding}");
+    assert_eq!((&finding["rule"], &finding["offset"]), (&"torn-tail".into(), &from.into()), "{finding}");
+    let people = wal("verify", &dir, &[]);
+    let said = String::from_utf8_lossy(&people.stdout).into_owned();
+    assert!(code(&people) == 1 && said.contains("the next start cuts it off"), "{said}");
+    let dumped = wal("dump", &dir, &["--json"]);
+    assert!(code(&dumped) == 0 && printed(&dumped).iter().any(|line| line["kind"] == "torn-tail"), "{dumped:?}");
+
+    let (started, said) = start("participant", "1", &dir);
+    assert_eq!(started, 0, "{said}");
+    let cut = said.lines().find(|line| line.contains("a torn tail was cut")).expect("it says so");
+    for word in ["segment-0000".to_owned(), format!("from={from}"), format!("to={}", from + bytes)] {
+        assert!(cut.contains(&word), "{word}: {cut}");
+    }
+    let (sound, document) = verify(&dir);
+    assert_eq!((sound, &document["findings"]), (0, &Value::Array(Vec::new())), "{document}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_named_and_nobody_waits_for_its_other_end() {
+    let folder = tempfile::Builder::new().prefix("wal-").tempdir_in(target_folder()).expect("a folder");
+    let dir = folder.path().join("p1");
+    assert_eq!(start("participant", "1", &dir).0, 0);
+    let away = folder.path().join("away");
+    let tools: [&[&str]; 6] = [
+        &["wal", "verify"],
+        &["wal", "dump"],
+        &["wal", "repair", "--accept-loss-after", "1"],
+        &["wal", "corrupt", "--seed", "1", "--kind", "bit"],
+        &["wal", "check-cluster"],
+        &["participant", "--id", "1", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--data"],
+    ];
+    for file in ["superblock", "segment-0000", "segment-0009"] {
+        let path = dir.join(file);
+        let has_been = path.exists();
+        if has_been {
+            fs::rename(&path, &away).expect("it is taken away");
+        }
+        mknodat(CWD, &path, FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
+        for tool in tools {
+            let output = prompt(Command::new(assent()).args(tool).arg(&dir));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let last = said.lines().last().unwrap_or_default();
+            let named = format!("{}: this is no regular file", path.display());
+            assert!(code(&output) == 3 && last.contains(&named), "{tool:?}: {:?}: {said}", output.status);
+        }
+        fs::remove_file(&path).expect("it goes");
+        if has_been {
+            fs::rename(&away, &path).expect("it is put back");
+        }
+    }
+    for name in ["probe.new", "superblock.new", "refusal.json.new"] {
+        mknodat(CWD, dir.join(name), FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
+    }
+    let started = prompt(Command::new(assent()).args(tools[5]).arg(&dir));
+    assert_eq!(code(&started), 0, "{started:?}");
+    assert_eq!(verify(&dir).0, 0);
+
+    let other = folder.path().join("fifo");
+    mknodat(CWD, &other, FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
+    for tool in tools {
+        let output = prompt(Command::new(assent()).args(tool).arg(&other));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(code(&output) == 3 && said.contains("this is no data directory"), "{tool:?}: {output:?}");
+    }
 }
