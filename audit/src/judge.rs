@@ -232,11 +232,11 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        for (txn, attempt, coordinator, node) in self.remembered_commits() {
+            self.compare_with_aborts(&aborted, (txn, attempt, coordinator), node);
+        }
         for (txn, attempt, coordinator, node) in committed {
-            if let Some(other) = aborted.get(&(txn, attempt, coordinator)).copied().filter(|other| *other != node) {
-                let fault = Fault::DecidedDifferently { committed: node, aborted: other };
-                self.find(Some(txn), Some(attempt), node, fault);
-            }
+            self.compare_with_aborts(&aborted, (txn, attempt, coordinator), node);
             match self.coordinators.get(&coordinator).copied() {
                 Some((facts, _)) if facts.decided(txn, attempt) => self.report.confirmed += 1,
                 Some((_, extent)) if !extent.is_whole() => self.report.untold.unread += 1,
@@ -247,6 +247,36 @@ impl<'a> Judge<'a> {
                     self.report.untold.not_given += 1;
                 }
             }
+        }
+    }
+
+    /// What nodes remember to have been committed although the records are gone: with attempt, coordinator, and who says so.
+    fn remembered_commits(&self) -> Vec<(TxnId, Attempt, u32, NodeName)> {
+        let by_participants = self.participants.iter().flat_map(|(number, (facts, _))| {
+            let node = NodeName::Participant(*number);
+            let has_record = |txn: TxnId| facts.of(txn).iter().any(|event| event.kind == Kind::Committed);
+            let remembered = facts.remembered.iter().filter(move |(txn, _)| !has_record(**txn));
+            remembered.map(move |(txn, (attempt, coordinator))| (*txn, *attempt, *coordinator, node))
+        });
+        let by_coordinators = self.coordinators.iter().flat_map(|(number, (facts, _))| {
+            // What it decided in this log is compared with each participant by itself.
+            let remembered = facts.remembered.iter().filter(|(txn, _)| !facts.decided.contains_key(txn));
+            remembered.map(|(txn, attempt)| (*txn, *attempt, *number, NodeName::Coordinator(*number)))
+        });
+        by_participants.chain(by_coordinators).collect()
+    }
+
+    /// Nobody else may have aborted what a node committed.
+    fn compare_with_aborts(
+        &mut self,
+        aborted: &BTreeMap<(TxnId, Attempt, u32), NodeName>,
+        committed: (TxnId, Attempt, u32),
+        node: NodeName,
+    ) {
+        let (txn, attempt, _) = committed;
+        if let Some(other) = aborted.get(&committed).copied().filter(|other| *other != node) {
+            let fault = Fault::DecidedDifferently { committed: node, aborted: other };
+            self.find(Some(txn), Some(attempt), node, fault);
         }
     }
 

@@ -104,6 +104,22 @@ fn one_that_commits_what_another_aborts_is_found() {
 }
 
 #[test]
+fn what_one_only_remembers_to_have_committed_and_another_aborts_is_found() {
+    let p2 = log(P2, &[(100, prepared()), (200, aborted())]);
+    let p1 = log_from(P1, 500, &[(510, remembered())]);
+    let report = judged(&[p1.clone(), p2.clone()]);
+    assert_eq!(report.findings[0].fault, Fault::DecidedDifferently { committed: P1, aborted: P2 });
+    let c1 = log_from(C1, 500, &[(510, remembered())]);
+    let report = judged(&[c1.clone(), p2]);
+    assert_eq!(report.findings[0].fault, Fault::DecidedDifferently { committed: C1, aborted: P2 });
+    // Under another attempt there is no contradiction.
+    let earlier = Attempt { epoch: 1, number: 0 };
+    let aborted_before = Record::Aborted { txn: TXN, attempt: earlier };
+    let p2 = log(P2, &[(100, Record::Prepared(promise(earlier))), (200, aborted_before)]);
+    assert_eq!(faults(&[c1, p1, p2]), [""; 0]);
+}
+
+#[test]
 fn an_abort_of_an_earlier_attempt_is_no_contradiction() {
     let later = Attempt { epoch: 1, number: 2 };
     let c1 = log(C1, &[(10, decided(&[(1, 300)])), (20, finished())]);

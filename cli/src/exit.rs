@@ -76,11 +76,11 @@ impl Failure {
         let code = self.code();
         let message = self.to_string();
         if code != 0 && !message.is_empty() {
-            if json {
-                let line = serde_json::json!({ "error": message, "exit": code });
-                crate::output::line_if_heard(&line.to_string());
-            } else {
-                eprintln!("assent: {message}");
+            let document = || serde_json::json!({ "error": message, "exit": code }).to_string();
+            // Where standard output cannot be written, standard error is all that is left.
+            let is_told = json && !matches!(self, Self::Output(_)) && crate::output::line(&document()).is_ok();
+            if !is_told {
+                crate::output::complain(&message);
             }
         }
         ExitCode::from(code)

@@ -50,6 +50,11 @@ pub(crate) fn line_if_heard(text: &str) {
     let _ = line(text);
 }
 
+/// Prints one line on standard error, if anyone listens.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "assent: {message}");
+}
+
 /// A bar on standard error; nothing if that is not a terminal.
 pub(crate) fn progress_bar(what: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}")

@@ -59,7 +59,7 @@ impl Figures {
             peers: self.peers.clone(),
             scrubbed_bytes: scrub.bytes,
             scrub_passes: scrub.passes,
-            scrub_findings: scrub.findings,
+            scrub_findings: scrub.findings + scrub.unlisted,
             durable_lsn: store.durable().0,
         };
         self.last = Some((now, stats.clone()));

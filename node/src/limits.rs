@@ -81,11 +81,11 @@ pub const SCRUB_PIECE_BYTES: usize = 256 << 10;
 /// Longest pause before the first pass of scrubbing: a start has better things to do with the disk.
 pub const SCRUB_START_DELAY_MAX: Duration = Duration::from_secs(30);
 
-/// Damaged places that are listed for one segment in one pass.
+/// Damaged places that are listed for one segment in one pass; those beyond are counted.
 pub const SCRUB_SEGMENT_FINDINGS_MAX: usize = 16;
 
-/// Damaged places that are remembered, so that each is reported once; beyond that nothing new is reported until segments
-/// are freed. A disk with so many needs no further report.
+/// Damaged places that are remembered, so that each is reported once; those beyond are counted in each pass, until segments
+/// are freed. A disk with so many needs no further list.
 pub const SCRUB_FINDINGS_MAX: usize = 1_024;
 
 /// How long a stopping node waits for its last records, and for its last answers to leave.

@@ -28,17 +28,8 @@ pub(crate) fn start(config: &NodeConfig, link: &Arc<ScrubLink>) -> Result<(), No
     if config.scrub_bytes_per_second == 0 {
         return Ok(());
     }
-    let scrubber = Scrubber {
-        data: config.data.clone(),
-        bytes_per_second: config.scrub_bytes_per_second,
-        pause: config.scrub_pause,
-        link: Arc::clone(link),
-        buffer: Buffer::zeroed(0),
-        ends: BTreeMap::new(),
-        reported: BTreeSet::new(),
-    };
-    let spawned = std::thread::Builder::new().name("scrub".to_owned()).spawn(move || scrubber.run());
-    spawned.map(drop).map_err(|source| NodeError::System { what: "a thread for scrubbing", source })
+    let spawned = Scrubber::new(config, link).spawn();
+    spawned.map_err(|source| NodeError::System { what: "a thread for scrubbing", source })
 }
 
 struct Scrubber {
@@ -51,6 +42,8 @@ struct Scrubber {
     ends: BTreeMap<u64, SegmentEnd>,
     /// Places that were reported: segment index and offset.
     reported: BTreeSet<(u64, u64)>,
+    /// Damaged places of this pass that were only counted.
+    unlisted: u64,
 }
 
 /// What a segment showed.
@@ -72,6 +65,23 @@ impl Shown {
 }
 
 impl Scrubber {
+    fn new(config: &NodeConfig, link: &Arc<ScrubLink>) -> Scrubber {
+        Scrubber {
+            data: config.data.clone(),
+            bytes_per_second: config.scrub_bytes_per_second,
+            pause: config.scrub_pause,
+            link: Arc::clone(link),
+            buffer: Buffer::zeroed(0),
+            ends: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            unlisted: 0,
+        }
+    }
+
+    fn spawn(self) -> io::Result<()> {
+        std::thread::Builder::new().name("scrub".to_owned()).spawn(move || self.run()).map(drop)
+    }
+
     fn run(mut self) {
         let mut pause = self.pause.min(SCRUB_START_DELAY_MAX);
         while self.link.pause(pause).is_some() && self.pass().is_some() {
@@ -83,7 +93,8 @@ impl Scrubber {
     fn pass(&mut self) -> Option<()> {
         let started = Instant::now();
         let (mut segments, mut bytes, mut after) = (0_u64, 0_u64, None);
-        let findings_before = self.link.figures().findings;
+        let before = self.link.figures();
+        self.unlisted = 0;
         let sealed = loop {
             let sealed = self.link.ask()?;
             let Some(place) = sealed.next(after) else { break sealed };
@@ -97,16 +108,24 @@ impl Scrubber {
         };
         self.ends.retain(|&index, _| sealed.lists(index));
         self.reported.retain(|&(index, _)| sealed.lists(index));
-        self.link.pass_ended();
+        self.link.pass_ended(self.unlisted);
         let findings = self.link.figures().findings;
         tracing::info!(
             segments,
             bytes,
             seconds = started.elapsed().as_secs(),
-            new_findings = findings - findings_before,
+            new_findings = findings - before.findings,
             findings,
+            unlisted = self.unlisted,
             "the sealed segments of the log were read again"
         );
+        if self.unlisted > 0 && self.unlisted != before.unlisted {
+            tracing::error!(
+                listed = self.reported.len(),
+                unlisted = self.unlisted,
+                "more of the log is damaged than is listed place by place: look at the disk, and replace it"
+            );
+        }
         Some(())
     }
 
@@ -174,9 +193,15 @@ impl Scrubber {
         let mut is_new = false;
         for finding in shown.findings {
             let key = (place.index, finding.damage.offset);
-            if self.reported.len() >= SCRUB_FINDINGS_MAX || !self.reported.insert(key) {
+            if self.reported.contains(&key) {
                 continue;
             }
+            if self.reported.len() >= SCRUB_FINDINGS_MAX {
+                self.unlisted += 1;
+                self.link.tell(place, finding.is_readable);
+                continue;
+            }
+            self.reported.insert(key);
             is_new = true;
             let Damage { offset, from, to, reason } = &finding.damage;
             tracing::error!(
@@ -190,6 +215,7 @@ impl Scrubber {
             );
             self.link.report(place, finding.is_readable);
         }
+        self.unlisted += shown.more;
         if is_new && shown.more > 0 {
             tracing::error!(
                 segment = place.index,
@@ -260,11 +286,28 @@ mod tests {
             std::iter::successors(sealed.next(None), |place| sealed.next(Some(place.index))).take(3).collect()
         }
 
-        fn start(&self, scrub_bytes_per_second: u64) {
+        fn config(&self, scrub_bytes_per_second: u64) -> NodeConfig {
             let mut config = crate::Config::new(protocol::Role::Participant).node;
             config.data = self.folder.path().to_owned();
             (config.scrub_bytes_per_second, config.scrub_pause) = (scrub_bytes_per_second, Duration::from_millis(1));
-            start(&config, &self.link).unwrap();
+            config
+        }
+
+        fn start(&self, scrub_bytes_per_second: u64) {
+            start(&self.config(scrub_bytes_per_second), &self.link).unwrap();
+        }
+
+        fn path(&self, at: usize) -> PathBuf {
+            SegmentReader::path_of(self.folder.path(), self.places()[at].slot)
+        }
+
+        /// One file with a bad bit, one that is too short, one that is missing.
+        fn damage(&self) {
+            let mut bytes = fs::read(self.path(0)).unwrap();
+            bytes[20_000] ^= 4;
+            fs::write(self.path(0), &bytes).unwrap();
+            fs::write(self.path(1), &bytes[..8192]).unwrap();
+            fs::remove_file(self.path(2)).unwrap();
         }
 
         /// Serves until so many passes have ended.
@@ -291,23 +334,35 @@ mod tests {
         let started = Instant::now();
         rig.start(10 * SEGMENT_BYTES);
         let figures = rig.passes(1);
-        assert_eq!(figures, ScrubFigures { bytes: 3 * SEGMENT_BYTES, passes: 1, findings: 0 });
+        assert_eq!(figures, ScrubFigures { bytes: 3 * SEGMENT_BYTES, passes: 1, ..ScrubFigures::default() });
         assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
     }
 
     #[test]
     fn a_damaged_a_short_and_a_missing_file_are_each_reported_once_and_make_a_checkpoint_due() {
         let mut rig = Rig::new();
-        let path = |rig: &Rig, at: usize| SegmentReader::path_of(rig.folder.path(), rig.places()[at].slot);
-        let mut bytes = fs::read(path(&rig, 0)).unwrap();
-        bytes[20_000] ^= 4;
-        fs::write(path(&rig, 0), &bytes).unwrap();
-        fs::write(path(&rig, 1), &bytes[..8192]).unwrap();
-        fs::remove_file(path(&rig, 2)).unwrap();
+        rig.damage();
         assert!(!rig.store.checkpoint_due());
         rig.start(1 << 30);
-        assert_eq!(rig.passes(4).findings, 3);
+        let figures = rig.passes(4);
+        assert_eq!((figures.findings, figures.unlisted), (3, 0));
         assert!(rig.store.checkpoint_due());
+    }
+
+    #[test]
+    fn damage_beyond_the_places_that_are_kept_is_counted_and_makes_a_checkpoint_due_all_the_same() {
+        for free in [0, 1] {
+            let mut rig = Rig::new();
+            rig.damage();
+            let mut scrubber = Scrubber::new(&rig.config(1 << 30), &rig.link);
+            // Of a segment that stays; where no group starts.
+            let kept = (1..=(SCRUB_FINDINGS_MAX - free) as u64).map(|number| (rig.places()[0].index, number));
+            scrubber.reported = kept.collect();
+            scrubber.spawn().unwrap();
+            let figures = rig.passes(3);
+            assert_eq!((figures.findings, figures.unlisted), (free as u64, 3 - free as u64));
+            assert!(rig.store.checkpoint_due());
+        }
     }
 
     #[test]

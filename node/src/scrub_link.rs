@@ -23,8 +23,10 @@ pub(crate) struct Finding {
 pub(crate) struct ScrubFigures {
     pub(crate) bytes: u64,
     pub(crate) passes: u64,
-    /// Damaged places, each counted once.
+    /// Damaged places that were reported, each counted once.
     pub(crate) findings: u64,
+    /// Further ones that the last pass found, only counted.
+    pub(crate) unlisted: u64,
 }
 
 /// The link between the two threads.
@@ -37,6 +39,7 @@ pub(crate) struct ScrubLink {
     bytes: AtomicU64,
     passes: AtomicU64,
     findings: AtomicU64,
+    unlisted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -59,6 +62,7 @@ impl ScrubLink {
             bytes: AtomicU64::new(0),
             passes: AtomicU64::new(0),
             findings: AtomicU64::new(0),
+            unlisted: AtomicU64::new(0),
         }
     }
 
@@ -123,6 +127,11 @@ impl ScrubLink {
     /// Tells the store that a segment is damaged, and counts the place.
     pub(crate) fn report(&self, place: SegmentPlace, is_readable: bool) {
         self.findings.fetch_add(1, Ordering::Relaxed);
+        self.tell(place, is_readable);
+    }
+
+    /// Tells the store that a segment is damaged.
+    pub(crate) fn tell(&self, place: SegmentPlace, is_readable: bool) {
         *self.shared().damaged.entry(place).or_insert(true) &= is_readable;
         self.call();
     }
@@ -131,7 +140,9 @@ impl ScrubLink {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn pass_ended(&self) {
+    /// A pass has ended, which found so many damaged places that were only counted.
+    pub(crate) fn pass_ended(&self, unlisted: u64) {
+        self.unlisted.store(unlisted, Ordering::Relaxed);
         self.passes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -140,6 +151,7 @@ impl ScrubLink {
             bytes: self.bytes.load(Ordering::Relaxed),
             passes: self.passes.load(Ordering::Relaxed),
             findings: self.findings.load(Ordering::Relaxed),
+            unlisted: self.unlisted.load(Ordering::Relaxed),
         }
     }
 

@@ -274,7 +274,7 @@ pub struct Stats {
     pub scrubbed_bytes: u64,
     /// How often all of them were.
     pub scrub_passes: u64,
-    /// Places where that found damage.
+    /// Places where that found damage: those that the node has listed, and those beyond that the last pass counted.
     pub scrub_findings: u64,
     /// Up to where the log is durable.
     pub durable_lsn: u64,

@@ -16,3 +16,4 @@ pub mod random;
 pub mod transfers;
 pub mod workload;
 pub mod world;
+pub mod written_log;

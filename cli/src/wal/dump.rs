@@ -1,11 +1,11 @@
 //! `assent wal dump`: one record a line, and a line for what cannot be read.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use engine::inspect::{Skipped, dump_from};
+use engine::inspect::{Skipped, Stray, dump_from};
 use engine::{DumpItem, Lsn};
 use serde_json::{Value, json};
 
@@ -16,7 +16,8 @@ const AFTER_HELP: &str = "\
 The log is read from its last checkpoint on, or with --from from any place in the files that it has. Nothing is locked
 or written; a running node's log is seen as of about now. Where it is damaged, a line of the kind `skipped` says what is
 left out and why, and reading goes on at the next sound group. Without a valid superblock the files are put in order by
-their headers. A torn tail, which the next start cuts off, is a line of the kind `torn-tail`.
+their headers. A torn tail, which the next start cuts off, is a line of the kind `torn-tail`; a file that
+looks like a segment and is not part of the log, one of the kind `stray`.
 
 Exit codes: 0 everything was read; 4 something was skipped; 3 the directory cannot be read.
 
@@ -45,7 +46,11 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), Failure> {
     // One lock and one buffer for all lines: a log has millions.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut skipped: u64 = 0;
-    for item in dump_from(dir, args.from.map(Lsn)).map_err(|error| failure(dir, &error))? {
+    let dump = dump_from(dir, args.from.map(Lsn)).map_err(|error| failure(dir, &error))?;
+    for Stray { file, reason } in dump.strays() {
+        write(&mut out, args, &json!({ "kind": "stray", "file": file, "reason": reason }))?;
+    }
+    for item in dump {
         let item = match item {
             Ok(item) => item,
             Err(error) => {
@@ -55,14 +60,14 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), Failure> {
         };
         let Some(line) = line_of(item) else { continue };
         skipped += u64::from(line["kind"] == "skipped" || line["kind"] == "unknown-record");
-        if args.json {
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "{}", record::people(&line))?;
-        }
+        write(&mut out, args, &line)?;
     }
     out.flush()?;
     if skipped > 0 { Err(Failure::AsPrinted(4)) } else { Ok(()) }
+}
+
+fn write(out: &mut impl Write, args: &DumpArgs, line: &Value) -> io::Result<()> {
+    if args.json { writeln!(out, "{line}") } else { writeln!(out, "{}", record::people(line)) }
 }
 
 /// An item as JSON; none for the head of a group.

@@ -149,7 +149,8 @@ fn distinct(owners: &[u32]) -> Vec<u32> {
 /// The same for people: position, kind, and the rest as it is.
 pub(super) fn people(line: &Value) -> String {
     let text = |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), |text| show(text.as_bytes()));
-    let mut people = format!("{:>12}  {:<20}", text("lsn"), text("kind"));
+    let lsn = if line["lsn"].is_null() { "-".to_owned() } else { text("lsn") };
+    let mut people = format!("{lsn:>12}  {:<20}", text("kind"));
     for field in line.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if field != "lsn" && field != "kind" {
             people += &format!(" {field}={}", text(field));

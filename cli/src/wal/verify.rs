@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use engine::inspect::{Soundness, Verified, verify};
+use engine::inspect::{Soundness, Stray, Verified, verify};
 use protocol::Role;
 use serde_json::{Value, json};
 
@@ -18,7 +18,8 @@ use crate::output::{line, progress_bar};
 const AFTER_HELP: &str = "\
 Reads everything: both copies of the superblock, every segment (also those before the checkpoint, which a start does not
 read), every group, record and value, and then says what a start would say. Writes nothing. The node must be stopped:
-the end of a log that is being written looks torn; check a copy instead.
+the end of a log that is being written looks torn; check a copy instead. Files that look like segments and are not part
+of the log are told as `stray`; they are no damage.
 
 Exit codes, of this command alone:
   0  sound
@@ -60,6 +61,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         for finding in &verified.findings {
             line(&format!("{:<9}  {}", name(finding.soundness), shown(&finding.place)))?;
         }
+        for Stray { file, reason } in &verified.strays {
+            line(&format!("{:<9}  {file}: {reason}", "stray"))?;
+        }
         line(&summary(args, &verified, elapsed))?;
     }
     match verified.soundness {
@@ -98,6 +102,8 @@ fn document(args: &VerifyArgs, verified: &Verified, elapsed: Duration) -> Value 
         "advice": advice(verified),
         "findings": verified.findings.iter().map(finding).collect::<Vec<_>>(),
         "findings_dropped": verified.findings_dropped,
+        "strays": verified.strays.iter().map(|stray| json!({ "file": stray.file, "reason": stray.reason }))
+            .collect::<Vec<_>>(),
         "log_id": format!("{:016x}", verified.log_id),
         "owner": verified.owner.map(|owner| {
             json!({ "role": role_name(owner.role), "node": owner.node, "cluster": format!("{:016x}", owner.cluster) })

@@ -49,6 +49,7 @@ impl<'a> Check<'a> {
             soundness: Soundness::Sound,
             findings: Vec::new(),
             findings_dropped: 0,
+            strays: Vec::new(),
             log_id: files.log_id,
             owner: superblock.map(|superblock| superblock.owner),
             incarnation: superblock.map(|superblock| superblock.incarnation),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::files::Files;
+use super::strays::{Stray, strays};
 use super::walk::{Cause, End, Skipped, Step, Walk};
 use crate::error::OpenError;
 use crate::group::{self, Follower, GroupInfo, RecordKind};
@@ -46,6 +47,7 @@ pub struct Dump {
     from: Lsn,
     /// Whose log it is, and the begin record of the checkpoint that holds, if the superblock tells.
     owner: Option<(Owner, Lsn)>,
+    strays: Vec<Stray>,
     /// Items of the step that was taken last.
     items: VecDeque<DumpItem>,
 }
@@ -61,6 +63,12 @@ impl Dump {
     #[must_use]
     pub fn begin(&self) -> Option<Lsn> {
         self.owner.map(|(_, begin)| begin)
+    }
+
+    /// Files that look like segments and are not part of the log.
+    #[must_use]
+    pub fn strays(&self) -> &[Stray] {
+        &self.strays
     }
 
     fn advance(&mut self) -> Result<(), OpenError> {
@@ -152,15 +160,16 @@ pub fn dump_from(dir: &Path, from: Option<Lsn>) -> Result<Dump, OpenError> {
     let files = Files::read(storage)?;
     let checkpoint = files.superblock.as_ref().ok().map(|superblock| superblock.checkpoint);
     let owner = files.superblock.as_ref().ok().map(|superblock| (superblock.owner, superblock.checkpoint.begin));
+    let strays = strays(dir, &files)?;
     let items = by_headers(&files).map(DumpItem::Skipped).into_iter().collect();
     if files.segments.is_empty() {
-        return Ok(Dump { walk: None, from: Lsn::ZERO, owner, items });
+        return Ok(Dump { walk: None, from: Lsn::ZERO, owner, strays, items });
     }
     let walk = match (from, checkpoint) {
         (None, Some(checkpoint)) => Walk::from_group(files, checkpoint.group, checkpoint.chain)?,
         (from, _) => Walk::from_segment(files, from.unwrap_or_default())?,
     };
-    Ok(Dump { walk: Some(walk), from: from.unwrap_or_default(), owner, items })
+    Ok(Dump { walk: Some(walk), from: from.unwrap_or_default(), owner, strays, items })
 }
 
 /// Says that the superblock does not say which file is which.

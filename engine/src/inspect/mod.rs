@@ -6,7 +6,7 @@
 //! At most one segment is in memory.
 //!
 //! Code map: `files` finds the segments of a log, with or without its superblock; `walk` reads groups and goes on past
-//! damage; `surgery` writes plain files; `dump`, `verify` (steps in `check`), `repair` (after `plan`) and `corrupt` are the four tools.
+//! damage; `strays` names files that are nobody's; `surgery` writes plain files; `dump`, `verify` (steps in `check`), `repair` (after `plan`) and `corrupt` are the four tools.
 //!
 //! Not here: what the owner's records mean (their owner), command lines.
 
@@ -16,6 +16,7 @@ mod dump;
 mod files;
 mod plan;
 mod repair;
+mod strays;
 mod surgery;
 mod verify;
 mod walk;
@@ -24,6 +25,7 @@ pub use corrupt::{Change, CorruptError, Corruption, Kind, Target, corrupt};
 pub use dump::{Dump, DumpItem, dump, dump_from};
 pub use plan::{Lost, Plan, RepairError};
 pub use repair::{Repair, Step};
+pub use strays::Stray;
 pub use surgery::SurgeryError;
 pub use verify::{Finding, OwnerRecord, Progress, Soundness, Verified, verify};
 pub use walk::{Cause, Skipped};

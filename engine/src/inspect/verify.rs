@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::check::Check;
 use super::files::Files;
+use super::strays::{Stray, strays};
 use super::walk::{Skipped, Walk};
 use crate::error::OpenError;
 use crate::lsn::Lsn;
@@ -46,6 +47,8 @@ pub struct Verified {
     pub findings: Vec<Finding>,
     /// Further ones, which were only counted.
     pub findings_dropped: u64,
+    /// Files that look like segments and are not part of the log; no damage.
+    pub strays: Vec<Stray>,
     /// The log's id.
     pub log_id: u64,
     /// Whose log it is; none without a superblock.
@@ -97,6 +100,7 @@ pub fn verify(
 ) -> Result<Verified, OpenError> {
     let files = Files::read(Arc::new(DirStorage::open_offline(dir, false)?))?;
     let mut check = Check::new(&files, owner, progress);
+    check.verified.strays = strays(dir, &files)?;
     check.superblock(&files);
     if files.segments.is_empty() {
         return Ok(check.verified);

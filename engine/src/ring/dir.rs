@@ -184,6 +184,17 @@ fn open_directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
 }
 
+/// The slot whose file has this name, if it is the name of a segment file. The number after the last one is always free.
+fn slot_of(name: &str) -> Option<u32> {
+    let slot = name.strip_prefix(SEGMENT_PREFIX)?.parse().ok().filter(|&slot| slot < u32::MAX)?;
+    (segment_path(Path::new(""), slot) == Path::new(name)).then_some(slot)
+}
+
+/// Whether a name looks like that of a segment file and is none.
+pub(crate) fn is_nearly_a_segment(name: &str) -> bool {
+    name.starts_with(SEGMENT_PREFIX) && !name.ends_with(UNFINISHED) && slot_of(name).is_none()
+}
+
 /// The file of a slot in a data directory.
 pub(super) fn segment_path(dir: &Path, slot: u32) -> PathBuf {
     dir.join(format!("{SEGMENT_PREFIX}{slot:04}"))
@@ -276,9 +287,7 @@ impl Storage for DirStorage {
                 }
                 continue;
             }
-            if let Some(Ok(slot)) = name.strip_prefix(SEGMENT_PREFIX).map(str::parse::<u32>)
-                && self.segment_path(slot).file_name() == entry.path().file_name()
-            {
+            if let Some(slot) = slot_of(name) {
                 let metadata = entry.metadata()?;
                 if !metadata.is_file() {
                     return Err(regular::refused(&entry.path()));

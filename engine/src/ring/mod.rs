@@ -10,5 +10,6 @@ pub(crate) mod regular;
 mod uring;
 
 pub use dir::DirStorage;
+pub(crate) use dir::is_nearly_a_segment;
 pub use past_cache::SegmentReader;
 pub use uring::UringDisk;

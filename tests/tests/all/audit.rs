@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, Outcome, Transaction};
-use protocol::Reason;
+use protocol::record::{CommittedOutcome, Promise};
+use protocol::{Age, Attempt, Reason, Record, Role, TxnId};
 use serde_json::Value;
 use tests::processes::{Cluster, Node, assent};
 use tests::transfers::{assert_conserved, connect, keep_transferring, open_accounts};
+use tests::written_log::write_log;
 
 const ACCOUNTS: u32 = 60;
 const CLIENTS: u64 = 8;
@@ -194,4 +196,54 @@ fn a_damaged_log_is_compared_as_far_as_it_goes_and_its_repair_is_accepted() {
         assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
     });
     assert!(!cluster.participants[1].log().contains("has lost records that it had told"));
+}
+
+#[test]
+fn a_commit_that_only_a_checkpoint_remembers_is_compared_with_the_aborts_of_others() {
+    let (txn, attempt) = (TxnId(7), Attempt { epoch: 1, number: 1 });
+    let promise = Promise {
+        txn,
+        attempt,
+        coordinator: 1,
+        age: Age { admitted_us: 1, coordinator: 1 },
+        digest: 7,
+        writes: Vec::new(),
+        reads: Vec::new(),
+        ranges: Vec::new(),
+        participants: vec![1, 2],
+    };
+    let promised = Record::Prepared(promise);
+    let committed = [promised.clone(), Record::Committed { txn, attempt }];
+    let aborted = [promised, Record::Aborted { txn, attempt }];
+    let remembered = |attempt| [Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest: 7, coordinator: 1 }])];
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = |name: &str| folder.path().join(name);
+    let of = |role, node| (role, node);
+    let later = Attempt { epoch: 1, number: 2 };
+    write_log(&dir("p1"), of(Role::Participant, 1), &committed, &remembered(attempt));
+    write_log(&dir("p1-later"), of(Role::Participant, 1), &committed, &remembered(later));
+    write_log(&dir("p2"), of(Role::Participant, 2), &aborted, &[]);
+    write_log(&dir("p2-sound"), of(Role::Participant, 2), &committed, &remembered(attempt));
+    write_log(&dir("c1"), of(Role::Coordinator, 1), &[Record::Started { epoch: 1 }], &remembered(attempt));
+
+    let check = |names: &[&str]| {
+        let mut command = Command::new(assent());
+        command.args(["wal", "check-cluster", "--json"]).args(names.iter().map(|name| dir(name)));
+        let output = command.output().expect("it runs");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+        (output.status.code(), report)
+    };
+    for (names, committed_by) in [(["p1", "p2"], "p1"), (["c1", "p2"], "c1")] {
+        let (code, report) = check(&names);
+        assert_eq!(code, Some(1), "{report:#}");
+        let finding = &report["findings"][0];
+        assert_eq!(finding["fault"], "decided-differently", "{report:#}");
+        assert_eq!(finding["nodes"], serde_json::json!([committed_by, "p2"]), "{report:#}");
+        assert_eq!(finding["txn"], txn.to_string(), "{report:#}");
+    }
+    for names in [["p1-later", "p2"], ["p1", "p2-sound"], ["c1", "p2-sound"]] {
+        let (code, report) = check(&names);
+        assert_eq!(code, Some(0), "{names:?}: {report:#}");
+    }
 }

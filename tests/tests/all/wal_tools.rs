@@ -315,3 +315,74 @@ fn what_is_no_regular_file_is_named_and_nobody_waits_for_its_other_end() {
         assert!(code(&output) == 3 && said.contains("this is no data directory"), "{tool:?}: {output:?}");
     }
 }
+
+#[test]
+fn a_command_that_cannot_write_its_answer_says_so_in_one_line() {
+    let mut cluster = Cluster::start(1, &["--log-segment", "8MiB"]);
+    let address = cluster.coordinator.address.clone();
+    let told = |args: &[&str], dir: Option<&Path>| {
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("a device that is full");
+        let mut command = Command::new(assent());
+        command.args(args).args(dir).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+        let output = command.output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // The nodes that `cluster` starts have their logs there too.
+        let own: Vec<&str> = said.lines().filter(|line| args[0] != "cluster" || line.starts_with("assent: ")).collect();
+        let [own] = own[..] else { panic!("{args:?}: {said}") };
+        assert_eq!(code(&output), 3, "{args:?}: {said}");
+        assert!(own.starts_with("assent: cannot write to standard output: No space left on device"), "{args:?}: {own}");
+    };
+    told(&["bank", "open", "3", "--json", "--coordinator", &address], None);
+    for json in [&["--json"][..], &[]] {
+        let with = |args: &[&'static str]| [args, json].concat();
+        told(&[&with(&["stats"])[..], &[&address]].concat(), None);
+        for args in [&["bank", "audit"][..], &["txn", "get:x"]] {
+            told(&[&with(args)[..], &["--coordinator", &address]].concat(), None);
+        }
+        told(&with(&["cluster", "--participants", "1"]), None);
+    }
+    cluster.nodes().for_each(|node| _ = node.terminate());
+    let dir = cluster.participants[0].data.as_path();
+    for json in [&["--json"][..], &[]] {
+        let with = |args: &[&'static str]| [args, json].concat();
+        told(&with(&["wal", "dump", "--from", "0"]), Some(dir));
+        told(&with(&["wal", "verify"]), Some(dir));
+        told(&with(&["wal", "check-cluster"]), Some(dir));
+        told(&with(&["wal", "repair", "--dry-run", "--accept-loss-after", "100000000"]), Some(dir));
+    }
+    told(&["wal", "corrupt", "--seed", "1", "--kind", "bit", "--json"], Some(dir));
+    told(&["wal", "corrupt", "--seed", "2", "--kind", "bit"], Some(dir));
+    // What is wrong is said where it can be heard.
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("a device that is full");
+    let nowhere = cluster.folder().join("nowhere");
+    let mut command = Command::new(assent());
+    let output = command.args(["wal", "verify", "--json"]).arg(nowhere).stdout(full).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(code(&output) == 3 && said.lines().count() == 1 && said.contains("there is no such directory"), "{said}");
+}
+
+#[test]
+fn files_that_look_like_segments_and_are_none_are_told_and_are_no_damage() {
+    let folder = tempfile::Builder::new().prefix("wal-").tempdir_in(target_folder()).expect("a folder");
+    let dir = folder.path().join("p1");
+    assert_eq!(start("participant", "1", &dir).0, 0);
+    let none = verify(&dir).1;
+    assert_eq!(none["strays"], serde_json::json!([]), "{none}");
+    let strays = ["segment-4294967295", "segment-99999", "segment-copy"].map(|name| dir.join(name));
+    strays.iter().for_each(|stray| fs::write(stray, "whatever").expect("it can be written"));
+
+    let (sound, document) = verify(&dir);
+    let told: Vec<&str> =
+        document["strays"].as_array().expect("a list").iter().filter_map(|stray| stray["file"].as_str()).collect();
+    assert_eq!((sound, &told[..]), (0, &strays.each_ref().map(|stray| stray.to_str().expect("text"))[..]));
+    let people = wal("verify", &dir, &[]);
+    let said = String::from_utf8_lossy(&people.stdout).into_owned();
+    assert_eq!(said.lines().filter(|line| line.starts_with("stray ")).count(), 3, "{said}");
+    let dumped = printed(&wal("dump", &dir, &["--json"]));
+    assert_eq!(dumped.iter().filter(|line| line["kind"] == "stray").count(), 3, "{dumped:?}");
+
+    let (started, said) = start("participant", "1", &dir);
+    assert_eq!(started, 0, "{said}");
+    let left = strays.each_ref().map(|stray| stray.exists());
+    assert_eq!(left, [true, false, true], "as it was told");
+}
