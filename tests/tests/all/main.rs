@@ -17,3 +17,4 @@ mod scrub;
 mod story;
 mod tidy;
 mod wal_tools;
+mod workloads;
