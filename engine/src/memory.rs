@@ -216,6 +216,11 @@ impl Memory {
         state.faults.insert(at, fault);
     }
 
+    /// Forgets the faults that are planned.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
     /// Limits the space for segment files, in bytes.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space_bytes = bytes;
@@ -229,6 +234,24 @@ impl Memory {
     /// Finishes the oldest group write in flight although they are held; whether there was one.
     pub fn release(&self) -> bool {
         self.state().finish()
+    }
+
+    /// Group writes that were issued and have not finished.
+    #[must_use]
+    pub fn writes_in_flight(&self) -> usize {
+        self.state().issued.len()
+    }
+
+    /// Whether a fault has cut the power.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state().off
+    }
+
+    /// Bytes of all segment files.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.state().segments.values().map(|file| file.len() as u64).sum()
     }
 
     /// Cuts the power and restores it: any subset of unsynced sectors survives, chosen from `seed`.
@@ -428,6 +451,7 @@ impl Storage for Memory {
         } else {
             let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
             if state.space_bytes.is_some_and(|space| used + bytes > space) {
+                state.fired += 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.prepare_file()?;

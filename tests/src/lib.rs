@@ -2,6 +2,7 @@
 //!
 //! - [`world`]: real machines on a log, a network and a clock that move when they are told to.
 //! - [`processes`]: real nodes; [`transfers`]: a load whose every transfer can be accounted for; [`proxy`]: a bad network.
+//! - [`sim`]: whole clusters on a fake disk, network and clock, from one seed.
 //! - [`workload`]: transactions to ask for; [`judge`]: whether what came of them can be; [`random`]: numbers that follow from
 //!   a seed.
 
@@ -13,6 +14,7 @@ pub mod private_mounts;
 pub mod processes;
 pub mod proxy;
 pub mod random;
+pub mod sim;
 pub mod transfers;
 pub mod workload;
 pub mod world;

@@ -14,6 +14,7 @@ mod random;
 mod readme;
 mod scripts;
 mod scrub;
+mod sim;
 mod story;
 mod tidy;
 mod wal_tools;

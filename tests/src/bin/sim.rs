@@ -1,0 +1,198 @@
+//! Runs simulated worlds, one a seed, and says what was seen. See `tests/README.md`.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use tests::sim::minimise::minimise;
+use tests::sim::plan::Plan;
+use tests::sim::report::Counts;
+use tests::sim::world::{Run, run};
+
+/// From so many runs on, a fault that never happened is a failure.
+const RUNS_FOR_ALL_FAULTS: u64 = 500;
+
+/// Runs that may fail before the rest is left out.
+const FAILURES_MAX: usize = 10;
+
+/// Simulates clusters: real nodes on a fake disk, network and clock, one history a seed. Judges what clients saw.
+///
+/// Exit codes: 0 all is well; 1 a run failed, or a fault never happened; 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "sim", after_help = EXAMPLES)]
+struct Flags {
+    /// The seeds to run, the last one not included; `commit` stands for 500 that follow from the commit checked out here
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds, default_value = "0..500")]
+    seeds: (u64, u64),
+    /// Run this seed alone
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// With --seed: leave out all faults but these, as in `3,8,13`; `none` leaves out all
+    #[arg(long, requires = "seed", value_name = "NUMBERS", value_parser = parse_faults)]
+    faults: Option<Numbers>,
+    /// With --seed: print everything that happens
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Threads; as many as there are processors if not given
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Do not look for the smallest list of faults when a run fails
+    #[arg(long)]
+    no_minimise: bool,
+    /// Print the report for programs
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  cargo run --release -p tests --bin sim -- --seeds 0..10000
+  cargo run --release -p tests --bin sim -- --seed 7 --faults 3,8 --trace";
+
+#[derive(Clone)]
+struct Numbers(BTreeSet<usize>);
+
+fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
+    if text == "commit" {
+        let told = git(&["rev-parse", "HEAD"]).ok_or("git does not say which commit is checked out here")?;
+        let digits = told.get(..8).unwrap_or_default();
+        let from = u64::from_str_radix(digits, 16).map_err(|_| format!("git names no commit: {told}"))?;
+        return Ok((from, from + RUNS_FOR_ALL_FAULTS));
+    }
+    let parsed = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    parsed.filter(|(from, to)| from < to).ok_or_else(|| "give seeds as FROM..TO, as in 0..10000".to_owned())
+}
+
+fn parse_faults(text: &str) -> Result<Numbers, String> {
+    if text == "none" {
+        return Ok(Numbers(BTreeSet::new()));
+    }
+    let numbers = text.split(',').map(str::parse).collect::<Result<_, _>>();
+    numbers.map(Numbers).map_err(|_| "give the numbers of faults as in 3,8,13, or `none`".to_owned())
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if let Some(seed) = flags.seed {
+        return run_one(seed, &flags);
+    }
+    let started = Instant::now();
+    let (counts, failed) = run_all(&flags);
+    let elapsed = started.elapsed();
+    failed.iter().for_each(|run| tell_failure(run, &flags));
+    let missing = if counts.runs >= RUNS_FOR_ALL_FAULTS { counts.missing() } else { Vec::new() };
+    if flags.json {
+        let mut report = counts.json();
+        report["seconds"] = elapsed.as_secs_f64().into();
+        report["failed_seeds"] = failed.iter().map(|run| run.plan.seed).collect();
+        report["missing"] = missing.clone().into();
+        println!("{report}");
+    } else {
+        println!("{}", counts.table());
+        println!("{:>10.1}  seconds", elapsed.as_secs_f64());
+    }
+    if !missing.is_empty() {
+        eprintln!("never happened: {}: nothing is known of it", missing.join(", "));
+    }
+    if failed.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_one(seed: u64, flags: &Flags) -> ExitCode {
+    let whole = Plan::of(seed);
+    let plan = flags.faults.as_ref().map_or_else(|| whole.clone(), |Numbers(kept)| whole.with_only(kept));
+    let run = run(&plan, flags.trace);
+    let mut out = std::io::stdout().lock();
+    for line in &run.lines {
+        if writeln!(out, "{line}").is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    drop(out);
+    println!("{:#?}", plan.setup);
+    plan.faults.iter().for_each(|planned| println!("{planned}"));
+    println!("{}\ntrace {:016x}", run.counts.table(), run.hash);
+    if run.failures.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if flags.faults.is_some() {
+        run.failures.iter().for_each(|failure| println!("FAILED: {}: {}", failure.checker, failure.what));
+    } else {
+        tell_failure(&run, flags);
+    }
+    ExitCode::FAILURE
+}
+
+/// Runs all seeds in threads, each its own world.
+fn run_all(flags: &Flags) -> (Counts, Vec<Run>) {
+    let (from, to) = flags.seeds;
+    let threads = flags.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, Into::into)).max(1);
+    let next = AtomicU64::new(from);
+    let all = Mutex::new((Counts::default(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    let run = run(&Plan::of(seed), false);
+                    let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    all.0 += &run.counts;
+                    if !run.failures.is_empty() {
+                        all.1.push(run);
+                        if all.1.len() >= FAILURES_MAX {
+                            next.store(to, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        show_progress(&next, from, to);
+    });
+    let (counts, mut failed) = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    failed.sort_by_key(|run| run.plan.seed);
+    (counts, failed)
+}
+
+/// On a terminal, says how far it is.
+fn show_progress(next: &AtomicU64, from: u64, to: u64) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    loop {
+        let done = next.load(Ordering::Relaxed).min(to) - from;
+        eprint!("\r{done} of {} seeds ", to - from);
+        if done >= to - from {
+            eprintln!();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn tell_failure(run: &Run, flags: &Flags) {
+    let seed = run.plan.seed;
+    let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]);
+    eprintln!("seed {seed} FAILED at commit {}", commit.as_deref().unwrap_or("unknown"));
+    run.failures.iter().for_each(|failure| eprintln!("  {}: {}", failure.checker, failure.what));
+    if flags.no_minimise {
+        return;
+    }
+    let name = run.failures[0].checker;
+    let small = minimise(&run.plan, &|run| run.failures.iter().any(|failure| failure.checker == name));
+    eprintln!("  it fails the same way with {} of its {} faults:", small.faults.len(), run.plan.faults.len());
+    small.faults.iter().for_each(|planned| eprintln!("    {planned}"));
+    let numbers: Vec<String> = small.faults.iter().map(|planned| planned.number.to_string()).collect();
+    let numbers = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
+    eprintln!("  again: cargo run --release -p tests --bin sim -- --seed {seed} --faults {numbers} --trace");
+}
+
+/// What git says, if it says anything.
+fn git(arguments: &[&str]) -> Option<String> {
+    let asked = std::process::Command::new("git").args(arguments).output().ok()?;
+    asked.status.success().then(|| String::from_utf8_lossy(&asked.stdout).trim().to_owned())
+}

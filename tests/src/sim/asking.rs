@@ -1,0 +1,127 @@
+//! Clients: when they ask, and what they do with the answers.
+
+use protocol::message::Hello;
+use protocol::{Message, Operation, Role, TxnId, frame};
+
+use crate::judge::Asked;
+use crate::random::Random;
+use crate::sim::client::Patience;
+use crate::sim::host::CLUSTER;
+use crate::sim::world::{Event, Phase, World};
+use crate::workload::Workload;
+
+impl World<'_> {
+    /// A client asks for a transaction of a workload.
+    pub(super) fn ask(
+        &mut self,
+        client: usize,
+        workload: usize,
+        make: impl FnOnce(&mut dyn Workload, TxnId, &mut Random) -> Vec<Operation>,
+    ) {
+        let setup = &self.plan.setup;
+        let patience = Patience { deadline_ms: setup.deadline_ms, patience_us: setup.patience_us };
+        let (generator, random) = (self.workloads[workload].as_mut(), &mut self.asking);
+        let operations = |txn| make(generator, txn, random);
+        let message = self.clients[client].begin(&mut self.history, self.now, patience, workload, operations);
+        self.asked += 1;
+        self.client_says(client, &[message]);
+        self.wake_later(client);
+    }
+
+    pub(super) fn client_says(&mut self, client: usize, messages: &[Message]) {
+        let link = self.clients[client].link;
+        if self.links[link].open[0] && !messages.is_empty() {
+            let bytes = messages.iter().flat_map(frame::single).collect();
+            self.send(link, 0, bytes);
+        }
+    }
+
+    pub(super) fn client_connected(&mut self, client: usize) {
+        self.clients[client].incoming = frame::FrameReader::default();
+        let hello = Message::Hello(Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 });
+        let patience_us = self.plan.setup.patience_us;
+        let again = self.clients[client].ask_again(&mut self.history, self.now, patience_us, true);
+        self.counts.retries += again.len() as u64;
+        self.client_says(client, &[hello]);
+        self.client_says(client, &again);
+    }
+
+    pub(super) fn wake_later(&mut self, client: usize) {
+        let Some(at) = self.clients[client].next_again() else { return };
+        if self.clients[client].wake_at.is_none_or(|due| at < due) {
+            self.clients[client].wake_at = Some(at);
+            self.at(at, Event::Wake(client));
+        }
+    }
+
+    pub(super) fn wake(&mut self, client: usize) {
+        if self.clients[client].wake_at != Some(self.now) {
+            return;
+        }
+        self.clients[client].wake_at = None;
+        let patience_us = self.plan.setup.patience_us;
+        let again = self.clients[client].ask_again(&mut self.history, self.now, patience_us, false);
+        self.counts.retries += again.len() as u64;
+        self.client_says(client, &again);
+        self.fill(client);
+        self.wake_later(client);
+    }
+
+    /// A client begins what it may have under way.
+    pub(super) fn fill(&mut self, client: usize) {
+        while self.phase == Phase::Load
+            && self.asked < self.plan.setup.transactions
+            && self.clients[client].pending.len() < self.in_flight
+        {
+            let workload = self.asking.below(self.workloads.len());
+            self.ask(client, workload, |workload, txn, random| workload.next(txn, random));
+        }
+    }
+
+    pub(super) fn client_hears(&mut self, client: usize, bytes: &[u8]) {
+        let mut messages = Vec::new();
+        self.clients[client].incoming.extend(bytes);
+        if let Err(error) = self.clients[client].incoming.drain(|message| messages.push(message)) {
+            return self.fail("protocol", format!("client {client} was sent what is no frame: {error}"));
+        }
+        for message in messages {
+            let ended = self.clients[client].take(&mut self.history, self.now, message);
+            if let Some(ended) = ended {
+                self.answered += 1;
+                let transaction = &self.history.transactions[ended.entry];
+                self.workloads[ended.workload].heard(&transaction.operations, &transaction.outcome);
+                self.ask_about_the_past(client, ended.entry);
+                self.inject_due();
+            }
+        }
+        self.fill(client);
+        self.wake_later(client);
+    }
+
+    /// Now and then a client asks again for what has ended, with the same contents or with others, or what became of it.
+    pub(super) fn ask_about_the_past(&mut self, client: usize, entry: usize) {
+        let draw = self.random.below(100);
+        let asked = match draw {
+            0 => Asked::Status,
+            1 | 2 => Asked::Same,
+            3 => Asked::Other,
+            _ => return,
+        };
+        if self.phase == Phase::Load {
+            let question = self.clients[client].doubt(&mut self.history, self.now, entry, asked);
+            let question: Vec<Message> = question.into_iter().collect();
+            self.client_says(client, &question);
+        }
+    }
+
+    /// Faults whose time has come.
+    pub(super) fn inject_due(&mut self) {
+        while self.phase == Phase::Load
+            && let Some(planned) =
+                self.plan.faults.get(self.next_fault).filter(|planned| planned.after <= self.answered)
+        {
+            self.at(self.now + planned.delay_us, Event::Inject(self.next_fault));
+            self.next_fault += 1;
+        }
+    }
+}

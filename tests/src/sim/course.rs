@@ -1,0 +1,212 @@
+//! The course of a run: it opens with the first rows of the workloads, goes on under load and faults until enough was asked and
+//! answered, comes to rest with all faults undone, is probed for locks, and ends with a power cut of everything and a last start.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use protocol::{Operation, Role};
+
+use crate::judge::Outcome;
+use crate::sim::check::{self, Failure};
+use crate::sim::host::{Host, State};
+use crate::sim::network::End;
+use crate::sim::world::{Event, Phase, World};
+use crate::workload::MARK;
+
+/// Time that the load may take, in microseconds: faults may stop it for good.
+const LOAD_US_MAX: u64 = 300_000_000;
+
+/// Time in which a world without faults has to come to rest.
+const REST_US_MAX: u64 = 180_000_000;
+
+/// Time in which the last transactions have to commit.
+const PROBE_US_MAX: u64 = 30_000_000;
+
+/// How often it is looked whether there is rest.
+const LOOK_US: u64 = 20_000;
+
+/// Keys of one probe: with its deadline, little enough for one attempt.
+const KEYS_PER_PROBE: usize = 64;
+
+impl World<'_> {
+    /// Starts all nodes, and lets the first client write the first rows.
+    pub(super) fn open(&mut self) {
+        for host in 0..self.hosts.len() {
+            self.start(host);
+        }
+        for link in 0..self.links.len() {
+            self.dial_after(link, 0);
+        }
+        for workload in 0..self.workloads.len() {
+            self.ask(0, workload, |workload, txn, _| workload.opening(txn));
+        }
+        self.at(LOOK_US, Event::Look);
+    }
+
+    /// Whether faults may still happen.
+    pub(super) fn is_under_load(&self) -> bool {
+        self.phase == Phase::Load
+    }
+
+    pub(super) fn look(&mut self) {
+        match self.phase {
+            Phase::Opening if self.clients[0].pending.is_empty() => {
+                self.phase = Phase::Load;
+                (0..self.clients.len()).for_each(|client| self.fill(client));
+            }
+            Phase::Load => {
+                let is_answered = self.clients.iter().all(|client| client.pending.is_empty());
+                if (self.asked >= self.plan.setup.transactions && is_answered) || self.now > LOAD_US_MAX {
+                    self.tell(|| "the load ends, all faults are undone".to_owned());
+                    self.heal();
+                    self.phase = Phase::Rest { until: self.now + REST_US_MAX };
+                }
+            }
+            Phase::Rest { until } => {
+                if self.is_at_rest() {
+                    self.tell(|| "there is rest".to_owned());
+                    self.phase = Phase::Probe { until: self.now + PROBE_US_MAX };
+                    self.probe();
+                } else if self.now > until || (self.is_reported() && self.now > until - REST_US_MAX / 2) {
+                    self.no_rest();
+                }
+            }
+            Phase::Probe { until } => {
+                let is_answered = self.clients.iter().all(|client| client.pending.is_empty());
+                if is_answered || self.now > until {
+                    self.phase = Phase::Over;
+                }
+            }
+            Phase::Opening if self.now > REST_US_MAX => {
+                self.fail("liveness", "the first rows are not written".to_owned());
+            }
+            Phase::Opening | Phase::Over => {}
+        }
+        self.at(self.now + LOOK_US, Event::Look);
+    }
+
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        let is_quiet = |host: &mut Host| match &host.state {
+            State::Up(running) => running.machine().in_flight() == 0,
+            State::Down => false,
+            State::Refused(_) => true,
+        };
+        self.hosts.iter_mut().all(is_quiet)
+            && self.clients.iter().all(|client| client.pending.is_empty())
+            && self.links.iter().all(|link| {
+                let refused =
+                    |end: &End| matches!(end, End::Node(host) if matches!(self.hosts[*host].state, State::Refused(_)));
+                link.open == [true; 2] || link.ends.iter().any(refused)
+            })
+    }
+
+    /// Whether a node has told its operator of damage.
+    pub(super) fn is_reported(&self) -> bool {
+        self.hosts.iter().any(|host| matches!(host.state, State::Refused(_)) || host.alarms() > 0)
+    }
+
+    pub(super) fn no_rest(&mut self) {
+        if self.is_damaged && self.is_reported() {
+            self.phase = Phase::Over;
+            return;
+        }
+        let mut left: Vec<String> = Vec::new();
+        for host in &mut self.hosts {
+            let id = host.id;
+            match &host.state {
+                State::Up(running) if running.machine().in_flight() > 0 => {
+                    left.push(format!("{id} has {} transactions", running.machine().in_flight()));
+                }
+                State::Up(_) | State::Refused(_) => {}
+                State::Down => left.push(format!("{id} is down")),
+            }
+        }
+        for client in self.clients.iter().filter(|client| !client.pending.is_empty()) {
+            let first: Vec<_> = client.pending.keys().take(3).collect();
+            left.push(format!("client {} waits for {} answers, as {first:?}", client.number, client.pending.len()));
+        }
+        let apart = self.links.iter().filter(|link| link.open != [true; 2]);
+        left.extend(apart.map(|link| format!("{:?} are not connected", link.ends)));
+        self.fail("liveness", format!("{} s after the last fault, {}", REST_US_MAX / 1_000_000, left.join(", ")));
+    }
+
+    /// Asks for every lock there can be.
+    pub(super) fn probe(&mut self) {
+        // Nobody locks the marks of another transaction.
+        let keys: Vec<Bytes> = self.rows().into_keys().filter(|key| !key.starts_with(MARK.as_bytes())).collect();
+        for keys in keys.chunks(KEYS_PER_PROBE) {
+            let nothing = |key: &Bytes| Operation::Append { key: key.clone(), value: Bytes::new() };
+            let operations = keys.iter().map(nothing).collect();
+            self.ask(0, 0, |_, _, _| operations);
+        }
+    }
+
+    pub(super) fn rows(&mut self) -> BTreeMap<Bytes, Bytes> {
+        let mut rows = BTreeMap::new();
+        for host in &mut self.hosts {
+            if host.id.role() != Role::Participant {
+                continue;
+            }
+            if let Some(running) = host.up() {
+                // A damaged value has been reported, or will be when it is asked for.
+                let _ = running.table().scan(b"", b"", &mut |key, value| {
+                    rows.insert(key.clone(), value.clone());
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        rows
+    }
+
+    /// Cuts the power of everything, starts it again, and judges what is there.
+    pub(super) fn end(&mut self) {
+        let is_reported = self.is_reported();
+        for host in 0..self.hosts.len() {
+            self.note_checkpoints(host);
+        }
+        self.count_outcomes();
+        if !self.failures.is_empty() {
+            return;
+        }
+        if is_reported && !self.is_damaged {
+            return self.fail("false alarm", "a node has alarmed its operator, and nothing was damaged".to_owned());
+        }
+        let before = self.rows();
+        for host in 0..self.hosts.len() {
+            let seed = self.random.bits();
+            if self.hosts[host].is_up() {
+                self.hosts[host].crash(seed);
+                self.start(host);
+            }
+        }
+        let after = self.rows();
+        let is_reported = self.is_reported();
+        if self.is_damaged {
+            self.counts.reports += self.hosts.iter().map(Host::alarms).sum::<u64>();
+            self.counts.damage_reported += u64::from(is_reported);
+            self.counts.damage_harmless += u64::from(!is_reported);
+        }
+        if is_reported {
+            return;
+        }
+        if before != after {
+            self.fail("durability", "the last power cut has changed rows".to_owned());
+        }
+        self.history.rows = after;
+        for Failure { checker, what } in check::judge(&self.history, self.plan.setup.load.layout()) {
+            self.fail(checker, what);
+        }
+    }
+
+    pub(super) fn count_outcomes(&mut self) {
+        self.counts.transactions = self.asked;
+        for transaction in &self.history.transactions {
+            match transaction.outcome {
+                Outcome::Committed(_) => self.counts.committed += 1,
+                Outcome::Aborted(_) => self.counts.aborted += 1,
+                Outcome::Unknown => self.counts.unknown += 1,
+            }
+        }
+    }
+}

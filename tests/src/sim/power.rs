@@ -1,0 +1,238 @@
+//! Nodes: their turns, their disks, how they end and begin.
+
+use engine::OpenError;
+use node::NodeError;
+use node::limits::NODE_OUTBOX_FACTOR;
+use protocol::limits::MESSAGE_BYTES_MAX;
+
+use crate::sim::host::{Host, State};
+use crate::sim::network::End;
+use crate::sim::world::{Event, World};
+
+impl World<'_> {
+    /// A disk was put in the place of another one.
+    pub(super) fn forget_fired(&mut self, host: usize) {
+        self.fired[host] = self.hosts[host].memory.fired();
+    }
+
+    pub(super) fn turn_soon(&mut self, host: usize) {
+        let at = self.now + self.random.between(1, 8);
+        self.turn_by(host, at);
+    }
+
+    pub(super) fn turn_by(&mut self, host: usize, at: u64) {
+        if self.hosts[host].turn_at.is_none_or(|due| at < due) {
+            self.hosts[host].turn_at = Some(at);
+            self.at(at, Event::Turn(host));
+        }
+    }
+
+    pub(super) fn turn(&mut self, host: usize) {
+        let now = self.now;
+        let node = &mut self.hosts[host];
+        if node.turn_at != Some(now) {
+            return;
+        }
+        node.turn_at = None;
+        let clock_us = node.clock_us(now);
+        let Some(running) = node.awake() else { return };
+        running.set_clock(clock_us);
+        let result = running.turn();
+        let in_flight = running.machine().in_flight();
+        self.trace.mix([now, 1, host as u64, running_end(&self.hosts[host])]);
+        self.notice_faults(host);
+        if self.hosts[host].memory.is_off() {
+            return self.end_host(host, "the power is cut within an operation of its disk");
+        }
+        match result {
+            Ok(wake) => {
+                self.check_bounds(host, in_flight);
+                self.after_turn(host, wake);
+            }
+            Err(error) => self.end_host(host, &error.to_string()),
+        }
+    }
+
+    pub(super) fn after_turn(&mut self, host: usize, wake: Option<u64>) {
+        self.write(host);
+        for at in 0..self.links_of[host].len() {
+            let link = self.links_of[host][at];
+            self.notice_closed(host, link);
+            self.read_on(host, link);
+        }
+        self.pump(host);
+        let now = self.now;
+        if let Some(wake) = wake {
+            let at = self.hosts[host].when(wake, now);
+            self.turn_by(host, at);
+        }
+        if self.hosts[host].awake().is_some_and(|running| running.is_keeping()) {
+            self.turn_by(host, now + 20);
+        }
+    }
+
+    /// Lets the disk work on what the node has begun to write.
+    pub(super) fn write(&mut self, host: usize) {
+        let node = &mut self.hosts[host];
+        if node.is_writing || node.memory.writes_in_flight() == 0 {
+            return;
+        }
+        node.is_writing = true;
+        let (boot, factor) = (node.boot, node.disk_factor);
+        let base = self.plan.setup.disk_us;
+        let slow = if self.random.per_mille(10) { 10 } else { 1 };
+        let takes = (base + self.random.between(0, base)) * slow * factor;
+        self.at(self.now + takes, Event::DiskDone { host, boot });
+    }
+
+    pub(super) fn disk_done(&mut self, host: usize, boot: u64) {
+        let node = &mut self.hosts[host];
+        if node.boot != boot || !node.is_writing {
+            return;
+        }
+        node.is_writing = false;
+        _ = node.memory.release();
+        self.trace.mix([self.now, 2, host as u64, 0]);
+        self.notice_faults(host);
+        if self.hosts[host].memory.is_off() {
+            return self.end_host(host, "the power is cut while a group is being written");
+        }
+        self.turn_soon(host);
+    }
+
+    /// Counts what was planned for the disk and has happened.
+    pub(super) fn notice_faults(&mut self, host: usize) {
+        let fired = self.hosts[host].memory.fired();
+        while self.fired[host] < fired {
+            self.fired[host] += 1;
+            if !self.awaited[host].is_empty() {
+                let kind = self.awaited[host].remove(0);
+                self.counts.fault(kind);
+                self.is_damaged |= kind.is_damage();
+                self.tell(|| format!("{kind:?} has happened at host {host}"));
+            }
+        }
+    }
+
+    /// A node's log or power has failed.
+    pub(super) fn end_host(&mut self, host: usize, why: &str) {
+        let id = self.hosts[host].id;
+        self.tell(|| format!("{id} ends: {why}"));
+        let down_us = self.down_us[host].max(100);
+        self.crash(host);
+        self.at(self.now + down_us, Event::Start(host));
+    }
+
+    /// A node's power is cut; whether it ran.
+    pub(super) fn crash(&mut self, host: usize) -> bool {
+        let was_up = self.hosts[host].is_up();
+        if matches!(self.hosts[host].state, State::Refused(_)) {
+            return false;
+        }
+        let seed = self.random.bits();
+        self.note_checkpoints(host);
+        self.hosts[host].crash(seed);
+        self.awaited[host].clear();
+        self.fired[host] = self.hosts[host].memory.fired();
+        if was_up {
+            self.counts.crashes += 1;
+            let id = self.hosts[host].id;
+            self.tell(|| format!("{id} crashes"));
+            self.lose_connections(host);
+        }
+        was_up
+    }
+
+    pub(super) fn note_checkpoints(&mut self, host: usize) {
+        if let Some(running) = self.hosts[host].up() {
+            self.counts.checkpoints += running.stats().checkpoints;
+        }
+    }
+
+    /// The others notice that a node is gone: at once, or when they miss it.
+    pub(super) fn lose_connections(&mut self, host: usize) {
+        for at in 0..self.links_of[host].len() {
+            let link = self.links_of[host][at];
+            let Some(end) = self.links[link].end_of(host) else { continue };
+            self.links[link].open[end] = false;
+            let late = if self.random.per_mille(500) { 0 } else { self.random.scale(1_000, 2_000_000) };
+            self.hang_up_after(link, 1 - end, late);
+        }
+    }
+
+    pub(super) fn start(&mut self, host: usize) {
+        if !matches!(self.hosts[host].state, State::Down) {
+            return;
+        }
+        let setup = &self.plan.setup;
+        let started = self.hosts[host].start(self.now, setup);
+        self.trace.mix([self.now, 3, host as u64, u64::from(started.is_ok())]);
+        self.notice_faults(host);
+        let id = self.hosts[host].id;
+        match started {
+            Ok(report) => {
+                self.counts.recoveries += u64::from(!report.created);
+                self.counts.torn_groups += report.cuts.len() as u64;
+                self.tell(|| {
+                    let cuts: Vec<String> =
+                        report.cuts.iter().map(|cut| format!("{}..{} ({})", cut.from, cut.to, cut.rule)).collect();
+                    format!("{id} starts: {} records, log end {}, cut {cuts:?}", report.records, report.tail)
+                });
+                self.turn_soon(host);
+                for at in 0..self.links_of[host].len() {
+                    let link = self.links_of[host][at];
+                    if self.links[link].ends[0] == End::Node(host) {
+                        self.dial_after(link, 1);
+                    }
+                }
+            }
+            Err(error) => self.start_failed(host, &error),
+        }
+    }
+
+    pub(super) fn start_failed(&mut self, host: usize, error: &NodeError) {
+        let id = self.hosts[host].id;
+        self.tell(|| format!("{id} does not start: {error}"));
+        let is_transient = matches!(
+            error,
+            NodeError::Open { source: OpenError::Io { .. }, .. } | NodeError::Disk(_) | NodeError::DiskSlow { .. }
+        );
+        if self.hosts[host].memory.is_off() || is_transient {
+            self.counts.crashes += 1;
+            let seed = self.random.bits();
+            self.hosts[host].crash(seed);
+            self.fired[host] = self.hosts[host].memory.fired();
+            let down_us = self.down_us[host].max(5_000);
+            return self.at(self.now + down_us, Event::Start(host));
+        }
+        self.counts.reports += 1;
+        self.hosts[host].state = State::Refused(error.to_string());
+        if !self.is_damaged {
+            self.fail("false alarm", format!("{id} refuses a log that nothing has damaged: {error}"));
+        }
+    }
+
+    /// Whether the node keeps its limits: transactions, and bytes that wait to leave.
+    pub(super) fn check_bounds(&mut self, host: usize, in_flight: usize) {
+        let unsent = self.hosts[host].up().map_or(0, |running| running.unsent_bytes());
+        let each = self.plan.setup.outbox_bytes_max * NODE_OUTBOX_FACTOR + MESSAGE_BYTES_MAX;
+        if unsent > each * self.links_of[host].len() {
+            let id = self.hosts[host].id;
+            self.fail("bounds", format!("{unsent} bytes wait to leave {id}"));
+        }
+        let setup = &self.plan.setup;
+        let is_coordinator = host < setup.coordinators;
+        let max = if is_coordinator { setup.max_concurrent_txns } else { setup.in_flight_txns_max };
+        if in_flight > max {
+            let id = self.hosts[host].id;
+            self.fail("bounds", format!("{id} has {in_flight} transactions, {max} may be"));
+        }
+    }
+}
+
+fn running_end(host: &Host) -> u64 {
+    match &host.state {
+        State::Up(running) => running.store().end().0,
+        State::Down | State::Refused(_) => 0,
+    }
+}

@@ -1,0 +1,152 @@
+//! What was seen on the way.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use serde_json::{Value, json};
+
+use crate::sim::fault::Kind;
+
+/// Counts of one run, or of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs.
+    pub runs: u64,
+    /// Transactions that clients asked for.
+    pub transactions: u64,
+    /// Of these, committed.
+    pub committed: u64,
+    /// Of these, aborted.
+    pub aborted: u64,
+    /// Of these, never answered.
+    pub unknown: u64,
+    /// Questions that were asked again.
+    pub retries: u64,
+    /// Nodes whose power was cut or whose log failed.
+    pub crashes: u64,
+    /// Starts on a log that was there before.
+    pub recoveries: u64,
+    /// Groups that a start cut off.
+    pub torn_groups: u64,
+    /// Messages that were lost, with their connection or alone.
+    pub lost_messages: u64,
+    /// Parts of transactions that were refused because of a lock.
+    pub conflicts: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Starts that were refused because of damage, and alarms.
+    pub reports: u64,
+    /// Runs whose damage was reported.
+    pub damage_reported: u64,
+    /// Runs with damage that did no harm.
+    pub damage_harmless: u64,
+    /// Events of all kinds.
+    pub events: u64,
+    /// Faults that happened.
+    pub faults: BTreeMap<Kind, u64>,
+}
+
+impl Counts {
+    /// A fault has happened.
+    pub fn fault(&mut self, kind: Kind) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    /// What never happened and should have, over many runs.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let kinds = Kind::ALL.iter().filter(|kind| self.faults.get(kind).is_none_or(|count| *count == 0));
+        let mut missing: Vec<String> = kinds.map(|kind| format!("{kind:?}")).collect();
+        let others = [
+            ("crashes", self.crashes),
+            ("recoveries", self.recoveries),
+            ("torn groups", self.torn_groups),
+            ("lost messages", self.lost_messages),
+            ("conflicts", self.conflicts),
+            ("checkpoints", self.checkpoints),
+            ("reports of damage", self.reports),
+        ];
+        missing.extend(others.iter().filter(|(_, count)| *count == 0).map(|(name, _)| (*name).to_owned()));
+        missing
+    }
+
+    /// As a table.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut lines = vec![
+            format!("{:>10}  runs", self.runs),
+            format!(
+                "{:>10}  transactions: {} committed, {} aborted, {} without an answer; {:.0} a run",
+                self.transactions,
+                self.committed,
+                self.aborted,
+                self.unknown,
+                self.transactions as f64 / self.runs.max(1) as f64
+            ),
+            format!("{:>10}  asked again", self.retries),
+            format!("{:>10}  conflicts", self.conflicts),
+            format!("{:>10}  crashes, {} recoveries, {} torn groups", self.crashes, self.recoveries, self.torn_groups),
+            format!("{:>10}  messages lost", self.lost_messages),
+            format!("{:>10}  checkpoints", self.checkpoints),
+            format!(
+                "{:>10}  refusals and alarms; runs with damage: {} reported, {} harmless",
+                self.reports, self.damage_reported, self.damage_harmless
+            ),
+        ];
+        lines.extend(Kind::ALL.iter().map(|kind| {
+            let count = self.faults.get(kind).copied().unwrap_or_default();
+            format!("{count:>10}  {kind:?}")
+        }));
+        lines.join("\n")
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let faults: BTreeMap<String, u64> =
+            Kind::ALL.iter().map(|kind| (format!("{kind:?}"), self.faults.get(kind).copied().unwrap_or(0))).collect();
+        json!({
+            "runs": self.runs,
+            "transactions": self.transactions,
+            "committed": self.committed,
+            "aborted": self.aborted,
+            "unanswered": self.unknown,
+            "asked_again": self.retries,
+            "conflicts": self.conflicts,
+            "crashes": self.crashes,
+            "recoveries": self.recoveries,
+            "torn_groups": self.torn_groups,
+            "lost_messages": self.lost_messages,
+            "checkpoints": self.checkpoints,
+            "reports": self.reports,
+            "damage_reported": self.damage_reported,
+            "damage_harmless": self.damage_harmless,
+            "events": self.events,
+            "faults": faults,
+        })
+    }
+}
+
+impl AddAssign<&Counts> for Counts {
+    fn add_assign(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.transactions += other.transactions;
+        self.committed += other.committed;
+        self.aborted += other.aborted;
+        self.unknown += other.unknown;
+        self.retries += other.retries;
+        self.crashes += other.crashes;
+        self.recoveries += other.recoveries;
+        self.torn_groups += other.torn_groups;
+        self.lost_messages += other.lost_messages;
+        self.conflicts += other.conflicts;
+        self.checkpoints += other.checkpoints;
+        self.reports += other.reports;
+        self.damage_reported += other.damage_reported;
+        self.damage_harmless += other.damage_harmless;
+        self.events += other.events;
+        for (kind, count) in &other.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+    }
+}

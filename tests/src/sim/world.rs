@@ -1,0 +1,250 @@
+//! The world of one run: what happens, in its order.
+//!
+//! Its parts: `power` (nodes), `carry` (connections), `asking` (clients), `inject` (faults), `course` (the phases of a run).
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use engine::memory::Memory;
+
+use crate::judge::History;
+use crate::random::Random;
+use crate::sim::check::Failure;
+use crate::sim::client::Client;
+use crate::sim::fault::Kind;
+use crate::sim::host::Host;
+use crate::sim::network::{End, Link};
+use crate::sim::plan::Plan;
+use crate::sim::report::Counts;
+use crate::workload::Workload;
+
+/// Events of a run: more of them is a circle.
+const EVENTS_MAX: u64 = 10_000_000;
+
+/// What is to happen.
+pub(super) enum Event {
+    Turn(usize),
+    DiskDone { host: usize, boot: u64 },
+    Arrive { link: usize, direction: usize, generation: u64, bytes: Vec<u8> },
+    HangUp { link: usize, end: usize, generation: u64, line: u64, boot: u64 },
+    Dial(usize),
+    Start(usize),
+    Wake(usize),
+    Inject(usize),
+    Undo(usize),
+    Look,
+}
+
+pub(super) struct Scheduled {
+    at: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    /// The earliest is the greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Opening,
+    Load,
+    Rest { until: u64 },
+    Probe { until: u64 },
+    Over,
+}
+
+/// What came of a run.
+pub struct Run {
+    /// Where it came from.
+    pub plan: Plan,
+    /// Of everything that happened, in its order.
+    pub hash: u64,
+    /// What was seen.
+    pub counts: Counts,
+    /// What must not be.
+    pub failures: Vec<Failure>,
+    /// What happened, in words, if that was asked for.
+    pub lines: Vec<String>,
+}
+
+/// Runs a plan to its end.
+#[must_use]
+pub fn run(plan: &Plan, is_told: bool) -> Run {
+    let mut world = World::new(plan, is_told);
+    world.open();
+    while world.phase != Phase::Over && world.failures.is_empty() {
+        if !world.step() {
+            world.fail("liveness", "nothing is left to happen".to_owned());
+        }
+    }
+    world.end();
+    Run {
+        plan: plan.clone(),
+        hash: world.trace.hash,
+        counts: world.counts,
+        failures: world.failures,
+        lines: world.trace.lines.unwrap_or_default(),
+    }
+}
+
+/// What has happened: always as a hash, in words if asked for.
+pub(super) struct Trace {
+    hash: u64,
+    pub(super) lines: Option<Vec<String>>,
+}
+
+impl Trace {
+    pub(super) fn mix(&mut self, words: [u64; 4]) {
+        for word in words {
+            self.hash = (self.hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        }
+    }
+}
+
+/// The world of one run.
+pub(super) struct World<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) now: u64,
+    pub(super) random: Random,
+    pub(super) hosts: Vec<Host>,
+    pub(super) links: Vec<Link>,
+    pub(super) clients: Vec<Client>,
+    pub(super) counts: Counts,
+    /// Transactions that each client has under way at once, now.
+    pub(super) in_flight: usize,
+    /// Faults that last, by their numbers.
+    pub(super) active: BTreeSet<usize>,
+    /// Copies of data directories, by the fault that took them.
+    pub(super) copies: BTreeMap<usize, Memory>,
+    /// For each host, the faults of its disk that have not happened yet.
+    pub(super) awaited: Vec<Vec<Kind>>,
+    /// For each host, how long it is down when its disk ends it.
+    pub(super) down_us: Vec<u64>,
+    /// Whether something durable was destroyed.
+    pub(super) is_damaged: bool,
+    pub(super) links_of: Vec<Vec<usize>>,
+    pub(super) queue: BinaryHeap<Scheduled>,
+    pub(super) sequence: u64,
+    pub(super) history: History,
+    pub(super) workloads: Vec<Box<dyn Workload>>,
+    pub(super) asking: Random,
+    pub(super) trace: Trace,
+    pub(super) phase: Phase,
+    pub(super) asked: u64,
+    pub(super) answered: u64,
+    pub(super) next_fault: usize,
+    pub(super) fired: Vec<u64>,
+    pub(super) failures: Vec<Failure>,
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a Plan, is_told: bool) -> Self {
+        let setup = &plan.setup;
+        let mut random = Random(plan.seed ^ 0x5EED_0F57_E900);
+        let asking = random.fork();
+        let mut links = Vec::new();
+        for coordinator in 0..setup.coordinators {
+            for participant in setup.coordinators..setup.nodes() {
+                links.push(Link::new(End::Node(coordinator), End::Node(participant)));
+            }
+        }
+        let mut clients = Vec::new();
+        for number in 0..setup.clients {
+            clients.push(Client::new(number, links.len()));
+            links.push(Link::new(End::Client(number), End::Node(number % setup.coordinators)));
+        }
+        let links_of = (0..setup.nodes())
+            .map(|host| (0..links.len()).filter(|link| links[*link].end_of(host).is_some()).collect())
+            .collect();
+        let nodes = setup.nodes();
+        Self {
+            plan,
+            now: 0,
+            workloads: setup.load.workloads(setup.participants as u32),
+            random,
+            asking,
+            hosts: (0..nodes).map(|number| Host::new(number, setup)).collect(),
+            links,
+            links_of,
+            clients,
+            counts: Counts { runs: 1, ..Counts::default() },
+            in_flight: setup.in_flight,
+            active: BTreeSet::new(),
+            copies: BTreeMap::new(),
+            awaited: vec![Vec::new(); nodes],
+            down_us: vec![0; nodes],
+            is_damaged: false,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            history: History::default(),
+            trace: Trace { hash: plan.seed, lines: is_told.then(Vec::new) },
+            phase: Phase::Opening,
+            asked: 0,
+            answered: 0,
+            next_fault: 0,
+            fired: vec![0; nodes],
+            failures: Vec::new(),
+        }
+    }
+
+    pub(super) fn at(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Scheduled { at: at.max(self.now), sequence: self.sequence, event });
+    }
+
+    pub(super) fn tell(&mut self, words: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.trace.lines {
+            lines.push(format!("{:>12} us  {}", self.now, words()));
+        }
+    }
+
+    pub(super) fn fail(&mut self, checker: &'static str, what: String) {
+        self.tell(|| format!("FAILURE ({checker}): {what}"));
+        self.failures.push(Failure { checker, what });
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(Scheduled { at, event, .. }) = self.queue.pop() else { return false };
+        self.now = at;
+        self.counts.events += 1;
+        if self.counts.events > EVENTS_MAX {
+            self.fail("liveness", format!("after {EVENTS_MAX} events there is no end"));
+        }
+        match event {
+            Event::Turn(host) => self.turn(host),
+            Event::DiskDone { host, boot } => self.disk_done(host, boot),
+            Event::Arrive { link, direction, generation, bytes } => self.arrive(link, direction, generation, bytes),
+            Event::HangUp { link, end, generation, line, boot } => self.hung_up(link, end, generation, line, boot),
+            Event::Dial(link) => self.dial(link),
+            Event::Start(host) => self.start(host),
+            Event::Wake(client) => self.wake(client),
+            Event::Inject(number) => self.inject(number),
+            Event::Undo(number) => {
+                if self.active.remove(&number) {
+                    self.undo(number);
+                }
+            }
+            Event::Look => self.look(),
+        }
+        true
+    }
+}
