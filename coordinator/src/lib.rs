@@ -7,6 +7,7 @@
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
 //! - `witness.rs`: what participants said of the places of their records.
 //! - `status.rs`: questions about transactions that this coordinator does not remember.
+//! - `state.rs`: all of its state as text.
 //! - [`Config`]: what it can be told.
 //!
 //! `PROTOCOLS.md` has the protocol: message by message, what is forced before it, and why.
@@ -25,6 +26,7 @@ mod config;
 mod delivery;
 mod machine;
 mod split;
+mod state;
 mod status;
 mod transaction;
 mod witness;

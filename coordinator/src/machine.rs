@@ -46,7 +46,7 @@ pub(crate) struct Load {
     pub(crate) bytes: usize,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedOutcome {
     pub(crate) digest: u64,
     pub(crate) refusal: Refusal,

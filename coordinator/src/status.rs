@@ -15,6 +15,7 @@ const STATUS_QUESTIONS_MAX: usize = 1_024;
 const STATUS_TIMEOUT_US: u64 = 1_000_000;
 
 /// An open question.
+#[derive(Debug)]
 pub(crate) struct StatusQuestion {
     pub(crate) clients: Vec<NodeId>,
     /// Who has not answered yet.

@@ -15,6 +15,7 @@ use protocol::{
 use crate::split::Part;
 
 /// A transaction that is not finished.
+#[derive(Debug)]
 pub(crate) enum Txn {
     /// Not decided.
     Open(Box<Open>),
@@ -23,6 +24,7 @@ pub(crate) enum Txn {
 }
 
 /// A transaction that is not decided.
+#[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) digest: u64,
     /// Who asked. A retry over another connection adds to them.
@@ -50,6 +52,7 @@ pub(crate) enum Phase {
 }
 
 /// A participant's part of an open transaction.
+#[derive(Debug)]
 pub(crate) struct Branch {
     pub(crate) part: Part,
     /// Whether any of its operations can write.
@@ -84,6 +87,7 @@ pub(crate) enum Tally {
 }
 
 /// A committed transaction that not everyone has acknowledged.
+#[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) attempt: Attempt,
     pub(crate) digest: u64,

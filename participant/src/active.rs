@@ -5,12 +5,14 @@ use protocol::record::Promise;
 use protocol::{Attempt, Lsn, Position, Tick, operation};
 
 /// A transaction that holds or waits for locks here.
+#[derive(Debug)]
 pub(crate) enum Active {
     Waiting { prepare: Box<Prepare>, digest: u64, until: Tick },
     Prepared(Prepared),
 }
 
 /// A transaction whose outcome is another's to decide.
+#[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) promise: Promise,
     /// Where it was first logged: what the vote says.

@@ -7,6 +7,7 @@
 //! - `execute.rs`: the operations.
 //! - `evidence.rs`: whether the log still holds what others were told that it held.
 //! - `refused.rs`: one-phase attempts that must stay refused.
+//! - `state.rs`: all of its state as text.
 //! - `limits.rs`: every maximum.
 //! - [`Config`]: what it can be told.
 //!
@@ -31,6 +32,7 @@ mod machine;
 mod outcome;
 mod prepare;
 mod refused;
+mod state;
 
 pub use config::Config;
 pub use machine::Participant;

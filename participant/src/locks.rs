@@ -9,6 +9,7 @@
 //! Not here: time. The caller bounds how long a transaction waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -122,7 +123,7 @@ struct Owner {
 }
 
 /// All locks and all requests of a participant.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct LockTable {
     queues: BTreeMap<Bytes, Queue>,
     ranges: Vec<RangeRequest>,
@@ -130,6 +131,14 @@ pub(crate) struct LockTable {
     /// How many of the owners wait.
     waiting: usize,
     arrivals: u64,
+}
+
+impl fmt::Debug for LockTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queues, ranges, owners, waiting, arrivals } = self;
+        let owners: BTreeMap<_, _> = owners.iter().collect();
+        f.debug_tuple("LockTable").field(queues).field(ranges).field(&owners).field(waiting).field(arrivals).finish()
+    }
 }
 
 impl LockTable {

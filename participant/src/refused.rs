@@ -3,7 +3,8 @@
 //!
 //! In memory alone: a copy that was on its way when this process ended cannot reach the next one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use hashbrown::HashMap;
 use protocol::{Attempt, Refusal, TxnId};
@@ -17,10 +18,17 @@ const REFUSALS_MAX: usize = 65_536;
 type Asked = (u32, TxnId);
 
 /// The newest refusals, the latest attempt of each transaction.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Refused {
     latest: HashMap<Asked, (Attempt, Refusal), FxBuildHasher>,
     order: VecDeque<Asked>,
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { latest, order } = self;
+        f.debug_tuple("Refused").field(&latest.iter().collect::<BTreeMap<_, _>>()).field(order).finish()
+    }
 }
 
 impl Refused {

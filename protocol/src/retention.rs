@@ -1,6 +1,7 @@
 //! What is remembered of finished transactions: the newest so many, the oldest forgotten first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -12,7 +13,6 @@ use crate::machine::Effects;
 use crate::record::{CommittedOutcome, Record};
 
 /// A bounded memory of finished transactions.
-#[derive(Debug)]
 pub struct Retention<T> {
     remembered: HashMap<TxnId, T, FxBuildHasher>,
     /// Found in a checkpoint while a log is replayed: older than whatever stands in `order`.
@@ -21,6 +21,14 @@ pub struct Retention<T> {
     /// How many were ever forgotten: the position of the first in `order`.
     forgotten: u64,
     txns_max: usize,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Retention<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remembered, restored, order, forgotten, txns_max: _ } = self;
+        let remembered: BTreeMap<_, _> = remembered.iter().collect();
+        f.debug_tuple("Retention").field(&remembered).field(restored).field(order).field(forgotten).finish()
+    }
 }
 
 impl<T: Copy> Retention<T> {

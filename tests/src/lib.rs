@@ -1,11 +1,13 @@
 //! What the tests of the whole product are made of.
 //!
 //! - [`world`]: real machines on a log, a network and a clock that move when they are told to.
+//! - [`explorer`]: small worlds of the same machines, explored whole.
 //! - [`processes`]: real nodes; [`transfers`]: a load whose every transfer can be accounted for; [`proxy`]: a bad network.
 //! - [`sim`]: whole clusters on a fake disk, network and clock, from one seed.
 //! - [`workload`]: transactions to ask for; [`judge`]: whether what came of them can be; [`random`]: numbers that follow from
 //!   a seed.
 
+pub mod explorer;
 pub mod fuse;
 pub mod image;
 pub mod judge;

@@ -39,6 +39,12 @@ impl Gate {
         self.held.retain(|(receiver, _, _)| *receiver != to);
     }
 
+    /// Adds all that it holds to a node's state.
+    pub fn add_state(&self, state: &mut Vec<u8>) {
+        let Self { owner: _, trace: _, durable, held, left } = self;
+        state.extend(format!("{durable} {held:?} {left:?}").into_bytes());
+    }
+
     /// What is held, in words.
     pub fn held(&self) -> impl Iterator<Item = String> {
         self.held.iter().map(|(to, _, message)| format!("{} for {to}", words::message(message)))

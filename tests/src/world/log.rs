@@ -109,8 +109,27 @@ impl Log {
     /// The durable records, decoded from their bytes.
     #[must_use]
     pub fn durable_records(&self) -> Vec<(Position, Record)> {
-        let durable = self.records.iter().filter(|(at, _)| at.lsn < self.durable);
-        durable.map(|(at, bytes)| (*at, Record::decode(bytes.clone()).expect("a record that was encoded"))).collect()
+        let mut records = self.records();
+        records.retain(|(at, _)| at.lsn < self.durable);
+        records
+    }
+
+    /// All records, durable or not, decoded from their bytes.
+    #[must_use]
+    pub fn records(&self) -> Vec<(Position, Record)> {
+        let decode = |bytes: &Bytes| Record::decode(bytes.clone()).expect("a record that was encoded");
+        self.records.iter().map(|(at, bytes)| (*at, decode(bytes))).collect()
+    }
+
+    /// Adds all that it holds to a node's state.
+    pub fn add_state(&self, state: &mut Vec<u8>) {
+        let Self { owner: _, trace: _, records, chain, durable, end, rows, checkpoint, room } = self;
+        let begun = checkpoint.as_ref().map(|checkpoint| (checkpoint.begin, checkpoint.complete_at, &checkpoint.rows));
+        state.extend(format!("{chain} {durable} {end} {rows:?} {begun:?} {room:?}").into_bytes());
+        for (at, bytes) in records {
+            state.extend(format!(" {at} {} ", bytes.len()).into_bytes());
+            state.extend_from_slice(bytes);
+        }
     }
 }
 

@@ -64,6 +64,18 @@ impl Node {
         Self { id, kind, trace: trace.clone(), running: None, paused: false, log, gate }
     }
 
+    /// Which it is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Where it tells what happens.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace.clone()
+    }
+
     /// Whether it runs.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -150,8 +162,11 @@ impl Node {
     }
 
     /// How it introduces itself.
-    pub fn hello(&mut self) -> Option<Message> {
-        let epoch = self.running.as_mut()?.machine().epoch();
+    pub fn hello(&self) -> Option<Message> {
+        let epoch = match self.running.as_ref()? {
+            Running::Coordinator(coordinator) => coordinator.epoch(),
+            Running::Participant(participant, _) => participant.epoch(),
+        };
         Some(Message::Hello(Hello { role: self.id.role(), node: self.id.number(), cluster: CLUSTER, epoch }))
     }
 
@@ -213,6 +228,20 @@ impl Node {
             true
         };
         assert!(holds, "{} said {} before it was durable", self.id, words::message(message));
+    }
+
+    /// All that decides what it will do, as bytes: the same bytes, the same state.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        let Self { id: _, kind: _, trace: _, running, paused, log, gate } = self;
+        let machine = running.as_ref().map(|running| match running {
+            Running::Coordinator(coordinator) => format!("{coordinator:?}"),
+            Running::Participant(participant, _) => format!("{participant:?}"),
+        });
+        let mut state = format!("{machine:?} {paused}").into_bytes();
+        log.add_state(&mut state);
+        gate.add_state(&mut state);
+        state
     }
 
     /// Up to where its log is durable, and where it ends.
