@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -305,6 +306,18 @@ impl Memory {
     /// Changes the superblock file's bytes. `None` if there is none.
     pub fn edit_superblock<T>(&self, edit: impl FnOnce(&mut Vec<u8>) -> T) -> Option<T> {
         self.state().superblock.as_mut().map(edit)
+    }
+
+    /// Writes the files into a directory, as a node would find them there.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn save(&self, dir: &Path) -> io::Result<()> {
+        let state = self.state();
+        if let Some(superblock) = &state.superblock {
+            std::fs::write(dir.join(self.superblock_name()), superblock)?;
+        }
+        state.segments.iter().try_for_each(|(slot, file)| std::fs::write(dir.join(self.segment_name(*slot)), file))
     }
 
     /// Removes a segment file; whether there was one.

@@ -1,6 +1,8 @@
 //! What must hold at the end of a run, judged by what clients were told and by what the logs hold.
 
-use crate::judge::{self, History, Layout};
+use engine::memory::Memory;
+
+use crate::judge::{self, History, Layout, Violation};
 
 /// What must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +17,40 @@ pub struct Failure {
 const FAILURES_MAX: usize = 5;
 
 /// Judges what clients saw; `history.rows` is what the logs held after a power cut of everything and a new start.
+/// `by_all` asks for the second opinion on lists as well.
 #[must_use]
-pub fn judge(history: &History, layout: Layout) -> Vec<Failure> {
+pub fn judge(history: &History, layout: Layout, by_all: bool) -> Vec<Failure> {
     let mut violations = judge::judge(history, layout);
+    if by_all {
+        violations.extend(judge::adya::check(history));
+    }
     if history.rows.contains_key(&b"never"[..]) {
         let story = "an id that was known was used for something else".to_owned();
-        violations.push(judge::Violation { name: "reused-id", story });
+        violations.push(Violation { name: "reused-id", story });
     }
     violations
         .into_iter()
         .take(FAILURES_MAX)
         .map(|violation| Failure { checker: violation.name, what: violation.story })
         .collect()
+}
+
+/// Reads the logs of all nodes against each other, as `assent wal check-cluster` does.
+///
+/// # Panics
+/// If there is no room for a copy of the logs.
+#[must_use]
+pub fn audit<'a>(disks: impl Iterator<Item = &'a Memory>) -> Option<Failure> {
+    let dir = tempfile::tempdir().expect("a directory for the logs");
+    let logs = disks.enumerate().map(|(number, memory)| {
+        let node = dir.path().join(number.to_string());
+        std::fs::create_dir(&node).and_then(|()| memory.save(&node)).expect("room for a copy of the logs");
+        audit::read(&node)
+    });
+    let report = logs.collect::<Result<Vec<_>, _>>().and_then(|logs| audit::judge(&logs));
+    let what = match report {
+        Ok(report) => format!("{:?}", report.findings.first()?),
+        Err(error) => error.to_string(),
+    };
+    Some(Failure { checker: "audit", what })
 }

@@ -11,7 +11,7 @@ use protocol::{Message, Operation, TxnId};
 use crate::judge::history::{Asked, History, Outcome, Question, Said, Transaction};
 
 /// The first pause before asking again when the coordinator is busy, in microseconds; it doubles up to the other one.
-const BUSY_PAUSE_US: (u64, u64) = (2_000, 256_000);
+const BUSY_PAUSE_US: (u64, u64) = (4_000, 1_000_000);
 
 /// A client, with one connection to one coordinator.
 pub struct Client {

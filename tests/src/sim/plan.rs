@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use node::limits::OUTBOX_BYTES_MIN;
+
 use crate::judge::Layout;
 use crate::random::Random;
 use crate::sim::fault::{Fault, Kind, Planned, Ways};
@@ -103,7 +105,7 @@ impl Setup {
             segment_bytes,
             checkpoint_bytes: random.scale(segment_bytes / 2, segment_bytes * 6),
             seal_idle_us: random.scale(200, 50_000),
-            outbox_bytes_max: random.scale(16 << 10, 1 << 20) as usize,
+            outbox_bytes_max: random.scale(OUTBOX_BYTES_MIN as u64, 64 << 20) as usize,
             network_us: random.scale(5, 1_000),
             disk_us: random.scale(10, 3_000),
             max_concurrent_txns: [4, 16, 4_096, 4_096, 4_096][random.below(5)],
