@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
+use protocol::limits::DECIDED_BYTES_MAX;
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, InDoubt, Machine, Message, NodeId, Position, Reason, Record, Refusal, Retention, Role, StartError, Tick,
-    Timers, TxnId,
+    Effects, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Refusal, Retention, Role, StartError,
+    Tick, Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -216,6 +217,11 @@ impl Machine for Coordinator {
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)
+    }
+
+    /// A decision for each transaction under way, and the note that all have acknowledged it.
+    fn owes(&self) -> Owed {
+        Owed { records: 2 * self.txns.len(), again_bytes: self.txns.len() * DECIDED_BYTES_MAX }
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

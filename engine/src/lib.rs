@@ -58,7 +58,7 @@ pub use recovery::{Cut, RecoveryReport};
 pub use ring::{DirStorage, SegmentReader, UringDisk};
 pub use scrub::{Damage, SealedSegments, SegmentCheck, SegmentEnd, SegmentPlace};
 pub use storage::{Completion, Disk, ReadFailed, Storage};
-pub use store::{Room, Stats, Store};
+pub use store::{Owed, Room, Stats, Store};
 pub use table::{Table, TableStats};
 pub use verdict::{Rule, Verdict};
 pub use worker::Worker;

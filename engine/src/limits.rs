@@ -77,8 +77,16 @@ pub const NO_SPACE_WARN_US: u64 = 60_000_000;
 /// Group write times kept for `Store::drain_write_times`; older ones are dropped when nobody asks.
 pub const WRITE_TIMES_MAX: usize = 1024;
 
-/// Bytes left in ready segments below which new promises are refused (`Room::Scarce`), a share of the segment size.
+/// Bytes left in ready segments, beside what is owed, below which new promises are refused (`Room::Scarce`), a share of the
+/// segment size: as much as the largest record.
 pub const RESERVE_PROMISES_DIVISOR: u64 = 4;
+
+/// Bytes that are kept besides: what pads the promise that is made, the block of its own end, and at the end of a segment
+/// what no record fits in, and the header of the next one.
+pub const RESERVE_BLOCKS_BYTES: u64 = 4 * BLOCK_BYTES as u64;
+
+/// Largest record that ends a promise: with both heads it fits into a block.
+pub const OWED_RECORD_BYTES_MAX: usize = BLOCK_BYTES - 128;
 
 /// Bytes left in ready segments below which checkpoint slices pause too, so that decisions still fit.
 pub const RESERVE_DECISIONS_DIVISOR: u64 = 8;
@@ -116,6 +124,10 @@ const _: () = assert!(INLINE_VALUE_BYTES_MAX < CHECKPOINT_SLICE_BYTES);
 const _: () = assert!(CHECKPOINT_SLICE_BYTES < RECORD_BYTES_MAX);
 const _: () = assert!(QUEUE_BYTES_SCARCE < QUEUE_BYTES_MAX);
 const _: () = assert!(RESERVE_PROMISES_DIVISOR < RESERVE_DECISIONS_DIVISOR);
+// Whatever the segment size, a promise takes no more than the share that is kept for it.
+const _: () = assert!(record_bytes_max(SEGMENT_BYTES_MIN) as u64 <= SEGMENT_BYTES_MIN / RESERVE_PROMISES_DIVISOR);
+const _: () =
+    assert!(record_bytes_max(SEGMENT_BYTES_TEST_MIN) as u64 <= SEGMENT_BYTES_TEST_MIN / RESERVE_PROMISES_DIVISOR);
 // Between refused promises and refused slices there is room for a checkpoint to go on.
 const _: () = assert!(
     SEGMENT_BYTES_DEFAULT / RESERVE_DECISIONS_DIVISOR + (RECORD_BYTES_MAX as u64)

@@ -56,6 +56,11 @@ impl Segments {
         ((self.ready_through + 1) * self.segment_bytes).saturating_sub(position.0)
     }
 
+    /// Whether the next segment could not be made for lack of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        matches!(self.next, Next::NoSpace { .. }) || self.warn_at_us > 0
+    }
+
     /// Freed segment files kept for reuse.
     pub(crate) fn spares(&self) -> usize {
         self.spares.len()

@@ -14,8 +14,8 @@ use crate::error::{LogError, OpenError};
 use crate::group::{GroupKind, RecordKind};
 use crate::ledger::{Ledger, Ticket};
 use crate::limits::{
-    CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_DECISIONS_DIVISOR,
-    RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
+    BLOCK_BYTES, CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_BLOCKS_BYTES,
+    RESERVE_DECISIONS_DIVISOR, RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
 use crate::lsn::{Lsn, Position};
@@ -35,6 +35,15 @@ pub enum Room {
     Plenty,
     /// No: only what finishes earlier promises may be appended, until this changes by itself.
     Scarce,
+}
+
+/// What an owner will log to finish what it has promised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Owed {
+    /// Records that end promises, none longer than [`OWED_RECORD_BYTES_MAX`]. Each may need a group of its own.
+    pub records: usize,
+    /// What it logs again when a checkpoint begins, in bytes.
+    pub again_bytes: usize,
 }
 
 /// Figures since the open, except where said.
@@ -90,6 +99,8 @@ pub struct Store<D> {
     checkpoint_begin: Lsn,
     checkpoint_size: u64,
     damaged: Damaged,
+    /// What the owner has told that it owes, and how many records there were then.
+    owed: Option<(Owed, u64)>,
     closing: Closing,
     failed: Option<LogError>,
     now_us: u64,
@@ -133,6 +144,7 @@ impl<D: Disk> Store<D> {
             checkpoint_begin: checkpoint.begin,
             checkpoint_size: checkpoint.size,
             damaged: Damaged::default(),
+            owed: None,
             closing: Closing::No,
             failed: None,
             now_us: 0,
@@ -177,13 +189,34 @@ impl<D: Disk> Store<D> {
         self.log.durable()
     }
 
-    /// Whether new promises may be made.
+    /// Tells what the owner owes now. Until this is called again, each record that is appended counts as a promise more. An
+    /// owner that never calls it owes nothing.
+    pub fn owes(&mut self, owed: Owed) {
+        self.owed = Some((owed, self.log.counts.records));
+    }
+
+    /// What the owed records take at most: a block each, for each may be alone in its group.
+    fn owed_bytes(&self) -> u64 {
+        let since = |(owed, records): (Owed, u64)| owed.records as u64 + self.log.counts.records - records;
+        self.owed.map_or(0, since) * BLOCK_BYTES as u64
+    }
+
+    /// Bytes left in ready segments, without the end of one that may be too short for a record of this size.
+    fn left_for(&self, record_bytes: u64) -> u64 {
+        let position = self.log.position();
+        let ready = self.segments.ready_bytes(position);
+        let rest = self.segment_bytes - position.offset(self.segment_bytes);
+        if rest < record_bytes && rest < ready { ready - rest } else { ready }
+    }
+
+    /// Whether new promises may be made: whether one more, as large as a record can be, leaves room for all that is owed
+    /// (`FORMAT.md`, "No space").
     #[must_use]
     pub fn room(&self) -> Room {
-        let reserve = self.segment_bytes / RESERVE_PROMISES_DIVISOR;
+        let share = self.segment_bytes / RESERVE_PROMISES_DIVISOR + RESERVE_BLOCKS_BYTES;
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
         let stopped = self.failed.is_some() || self.closing != Closing::No;
-        let short = self.segments.ready_bytes(self.log.position()) < reserve;
+        let short = self.left_for(share) < share + self.owed_bytes();
         if behind || stopped || short { Room::Scarce } else { Room::Plenty }
     }
 
@@ -317,8 +350,10 @@ impl<D: Disk> Store<D> {
         let since = self.since_checkpoint();
         let enough = since > self.options.checkpoint_bytes.max(2 * self.checkpoint_size);
         let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
-        let affordable =
-            self.segments.ready_bytes(self.log.position()) > self.segment_bytes / RESERVE_DECISIONS_DIVISOR;
+        let owed = self.owed_bytes() + self.owed.map_or(0, |(owed, _)| owed.again_bytes as u64);
+        let left = self.segments.ready_bytes(self.log.position());
+        let affordable = left > self.segment_bytes / RESERVE_DECISIONS_DIVISOR + owed;
+        let enough = enough && (affordable || !self.segments.lacks_space());
         let damaged = self.damaged.asks_for_checkpoint(self.checkpoint_begin.segment(self.segment_bytes), |index| {
             self.table.live_bytes(index)
         });
@@ -359,13 +394,14 @@ impl<D: Disk> Store<D> {
     /// No checkpoint is under way.
     pub fn checkpoint_slice(&mut self) -> bool {
         let record_bytes_max = self.record_bytes_max();
-        let ready = self.segments.ready_bytes(self.log.position());
+        let ready = self.left_for(record_bytes_max as u64);
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
+        let reserve = self.segment_bytes / RESERVE_DECISIONS_DIVISOR + self.owed_bytes();
         let Phase::Walking { walk, table_done, .. } = &mut self.phase else {
             panic!("a slice belongs to a checkpoint that was begun and not ended");
         };
         let slice = if walk.victims.is_empty() { walk.bytes_max } else { record_bytes_max };
-        let pause = behind || ready < self.segment_bytes / RESERVE_DECISIONS_DIVISOR + slice as u64;
+        let pause = behind || ready < reserve + slice as u64;
         if *table_done || pause || self.failed.is_some() {
             return !*table_done;
         }

@@ -4,8 +4,9 @@
 mod common;
 
 use common::{SEGMENT_BYTES, World, options};
-use engine::memory::Fault;
-use engine::{LogError, Room, Store, Table, Worker};
+use engine::limits::{OWED_RECORD_BYTES_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN};
+use engine::memory::{Fault, Memory, MemoryDisk};
+use engine::{LogError, Options, Owed, Room, Store, Table, Worker};
 
 /// The first poll asks for the next segment: to create, allocate, fill and sync it, rename it, sync the directory, open it;
 /// then the superblock is opened, and written.
@@ -91,6 +92,80 @@ fn without_space_promises_are_refused_decisions_fit_and_service_resumes() {
     world.check(node.store.table());
     drop(node);
     world.open().unwrap();
+}
+
+/// As many promises as a participant makes at most.
+const PROMISES_MAX: usize = 8192;
+
+/// Appends records of so many bytes each and tells what is owed for them, as long as there is room; how many there were.
+fn promise_all(store: &mut Store<MemoryDisk>, now_us: &mut u64, bytes: impl Fn(usize) -> usize) -> usize {
+    let mut promised = 0;
+    let mut told = 0;
+    loop {
+        // Some are made between two tellings, and between two writes.
+        while store.room() == Room::Plenty && promised < PROMISES_MAX && promised < told + 100 {
+            store.append(&mut |into| into.resize(into.len() + bytes(promised), 1));
+            promised += 1;
+        }
+        *now_us += 1000;
+        store.poll(*now_us).unwrap();
+        told = promised;
+        store.owes(Owed { records: promised, again_bytes: 0 });
+        assert!(*now_us < 3_600_000_000);
+        if promised == PROMISES_MAX || (store.room() == Room::Scarce && store.durable() >= store.end()) {
+            return promised;
+        }
+    }
+}
+
+#[test]
+fn whatever_was_promised_before_space_ended_can_be_decided_one_by_one_in_what_is_left() {
+    let (smallest, default) = (SEGMENT_BYTES_MIN, SEGMENT_BYTES_DEFAULT);
+    for (segment_bytes, small, bytes) in [
+        (smallest, 0, 100),
+        (smallest, 0, 3000),
+        (smallest, 0, 40_000),
+        (smallest, 0, RECORD_BYTES_MAX),
+        (smallest, 1000, RECORD_BYTES_MAX),
+        (smallest, 1700, RECORD_BYTES_MAX),
+        (default, 0, 100),
+        (default, 0, 3000),
+        (default, 5000, RECORD_BYTES_MAX),
+    ] {
+        for in_the_last_segment in [false, true] {
+            decide_one_by_one(segment_bytes, in_the_last_segment, &|promise| if promise < small { 100 } else { bytes });
+        }
+    }
+}
+
+fn decide_one_by_one(segment_bytes: u64, in_the_last_segment: bool, bytes: &dyn Fn(usize) -> usize) {
+    let memory = Memory::new();
+    memory.set_space(Some(2 * segment_bytes));
+    let options = Options { segment_bytes, ..options() };
+    let (storage, disk) = (memory.storage(), memory.disk());
+    let opened = Store::open(options, storage, disk, Worker::inline(), Table::new(), &mut |_, _| ());
+    let (mut store, mut now_us) = (opened.unwrap().0, 1);
+    (0..5).for_each(|turn| _ = store.poll(turn * 1000).unwrap());
+    // The last segment that there is space for has begun.
+    while in_the_last_segment && store.end().0 < segment_bytes {
+        store.append(&mut |into| into.resize(into.len() + (1 << 20), 0));
+        now_us += 1000;
+        store.poll(now_us).unwrap();
+    }
+    let promised = promise_all(&mut store, &mut now_us, bytes);
+    assert!(promised > 2, "{promised} promises in segments of {segment_bytes}");
+    // Each decision is as large as one can be, and alone in its group.
+    for left in (0..promised).rev() {
+        store.append(&mut |into| into.resize(into.len() + OWED_RECORD_BYTES_MAX, 2));
+        store.owes(Owed { records: left, again_bytes: 0 });
+        for _ in 0..4 {
+            now_us += 1000;
+            store.poll(now_us).unwrap();
+        }
+        let (end, durable) = (store.end(), store.durable());
+        assert!(durable >= end, "{left} of {promised} decisions left, segments of {segment_bytes}");
+    }
+    println!("segments of {segment_bytes}: {promised} promises, in the last one: {in_the_last_segment}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::figures::Figures;
 use crate::hub::Hub;
-use crate::journal::{StoreJournal, lsn};
+use crate::journal::{StoreJournal, lsn, owed};
 use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
 use crate::outbox::OPEN;
 use crate::peers::Peers;
@@ -94,6 +94,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     pub(crate) fn turn(&mut self) -> Result<Option<Tick>, NodeError> {
         self.turns += 1;
         let now = self.hub.clock.now();
+        self.store.owes(owed(self.machine.owes()));
         self.take_in(now);
         if self.machine.next_tick().is_some_and(|due| due <= now) {
             let mut peers = self.hub.peers.borrow_mut();

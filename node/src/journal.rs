@@ -2,7 +2,8 @@
 //! `protocol`: they are the same numbers.
 
 use engine::{Disk, Store};
-use protocol::{Journal, Lsn, Position, Record, Room};
+use protocol::limits::DECIDED_BYTES_MAX;
+use protocol::{Journal, Lsn, Owed, Position, Record, Room};
 
 pub(crate) struct StoreJournal<'a, D>(pub(crate) &'a mut Store<D>);
 
@@ -13,6 +14,13 @@ pub(crate) fn lsn(lsn: engine::Lsn) -> Lsn {
 pub(crate) fn position(position: engine::Position) -> Position {
     Position { lsn: lsn(position.lsn), chain: position.chain }
 }
+
+pub(crate) fn owed(Owed { records, again_bytes }: Owed) -> engine::Owed {
+    engine::Owed { records, again_bytes }
+}
+
+// The longest record that ends what was promised.
+const _: () = assert!(DECIDED_BYTES_MAX <= engine::limits::OWED_RECORD_BYTES_MAX);
 
 impl<D: Disk> Journal for StoreJournal<'_, D> {
     fn append(&mut self, record: &Record) -> Position {

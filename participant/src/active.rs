@@ -53,6 +53,14 @@ impl Active {
         }
     }
 
+    /// Whether its outcome is to be logged.
+    pub(crate) fn is_promised(&self) -> bool {
+        match self {
+            Self::Waiting { .. } => false,
+            Self::Prepared(_) => true,
+        }
+    }
+
     pub(crate) fn due(&self) -> Tick {
         match self {
             Self::Waiting { until, .. } => *until,

@@ -6,14 +6,15 @@ use engine::Table;
 use hashbrown::HashMap;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Effects, InDoubt, Machine, Message, NodeId, Position, Reason, Record, Retention, Role, StartError, Tick, Timers,
-    TxnId,
+    Effects, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Retention, Role, StartError, Tick,
+    Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
 use crate::active::{Active, Prepared};
 use crate::evidence::Evidence;
+use crate::limits::{AGAIN_BYTES, PEERS_AGAIN_BYTES};
 use crate::locks::{LockSet, LockTable, Mode};
 use crate::refused::Refused;
 
@@ -24,6 +25,8 @@ pub struct Participant {
     pub(crate) txns: HashMap<TxnId, Active, FxBuildHasher>,
     /// Bytes of all of them, as they are when encoded.
     pub(crate) held_bytes: usize,
+    /// Promises whose outcome is not known here.
+    pub(crate) promises: usize,
     pub(crate) locks: LockTable,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) refused: Refused,
@@ -48,6 +51,7 @@ impl Participant {
             table,
             txns: HashMap::default(),
             held_bytes: 0,
+            promises: 0,
             locks: LockTable::default(),
             committed,
             refused: Refused::default(),
@@ -68,14 +72,17 @@ impl Participant {
 
     pub(crate) fn keep(&mut self, txn: TxnId, active: Active) {
         self.held_bytes += active.bytes();
+        self.promises += usize::from(active.is_promised());
         if let Some(before) = self.txns.insert(txn, active) {
             self.held_bytes -= before.bytes();
+            self.promises -= usize::from(before.is_promised());
         }
     }
 
     pub(crate) fn take(&mut self, txn: TxnId) -> Option<Active> {
         let active = self.txns.remove(&txn)?;
         self.held_bytes -= active.bytes();
+        self.promises -= usize::from(active.is_promised());
         Some(active)
     }
 
@@ -242,6 +249,10 @@ impl Machine for Participant {
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)
+    }
+
+    fn owes(&self) -> Owed {
+        Owed { records: self.promises, again_bytes: self.held_bytes + self.promises * AGAIN_BYTES + PEERS_AGAIN_BYTES }
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -16,6 +16,7 @@ impl fmt::Debug for Participant {
             table,
             txns,
             held_bytes,
+            promises,
             locks,
             committed,
             refused,
@@ -30,6 +31,7 @@ impl fmt::Debug for Participant {
             .field("table", &Rows(table))
             .field("txns", &txns.iter().collect::<BTreeMap<_, _>>())
             .field("held_bytes", held_bytes)
+            .field("promises", promises)
             .field("locks", locks)
             .field("committed", committed)
             .field("refused", refused)

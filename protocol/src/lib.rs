@@ -33,7 +33,7 @@ pub mod timers;
 
 pub use codec::Malformed;
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Position, Role, Tick, TxnId};
-pub use machine::{Effects, InDoubt, Journal, Machine, Outbox, Room, StartError};
+pub use machine::{Effects, InDoubt, Journal, Machine, Outbox, Owed, Room, StartError};
 pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};

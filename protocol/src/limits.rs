@@ -37,6 +37,9 @@ pub const RECORD_BYTES_MAX: usize = 2 << 20;
 /// Participants of one cluster, and so of one transaction.
 pub const PARTICIPANTS_MAX: usize = 64;
 
+/// The record of a decision, encoded: the longest of those that end what was promised.
+pub const DECIDED_BYTES_MAX: usize = 64 + PARTICIPANTS_MAX * 20;
+
 /// Parts of the key space, each held by one participant. Enough that a bin of 64 participants is a
 /// fine grain to move, few enough that the whole table is one small record.
 pub const BINS: u16 = 4_096;

@@ -38,12 +38,27 @@ pub trait Machine {
     /// that position between other work.
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64>;
 
+    /// What it will log to finish what it has promised, so that the log keeps room for it. A machine that promises nothing
+    /// owes nothing.
+    fn owes(&self) -> Owed {
+        Owed::default()
+    }
+
     /// What is not resolved: promises whose outcome is not known here, decisions that not all have
     /// acknowledged. Read after replay, for the report of a start; by id. A machine that promises
     /// nothing has none.
     fn in_doubt(&self) -> Vec<InDoubt> {
         Vec::new()
     }
+}
+
+/// What a machine will log to finish what it has promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Owed {
+    /// Records at most, none longer than a decision that names all participants there can be.
+    pub records: usize,
+    /// What it would log again if a checkpoint began now, in bytes.
+    pub again_bytes: usize,
 }
 
 /// A transaction that is not resolved.

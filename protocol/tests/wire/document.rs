@@ -94,6 +94,7 @@ fn every_limit_is_in_the_document() {
         ("RESULTS_BYTES_MAX", limits::RESULTS_BYTES_MAX),
         ("RECORD_BYTES_MAX", limits::RECORD_BYTES_MAX),
         ("PARTICIPANTS_MAX", limits::PARTICIPANTS_MAX),
+        ("DECIDED_BYTES_MAX", limits::DECIDED_BYTES_MAX),
         ("BINS", limits::BINS as usize),
         ("OUTCOMES_PER_RECORD_MAX", limits::OUTCOMES_PER_RECORD_MAX),
         ("OUTCOME_BYTES", limits::OUTCOME_BYTES),

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use coordinator::Coordinator;
 use participant::Participant;
-use protocol::limits::{OPERATIONS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use protocol::limits::{DECIDED_BYTES_MAX, OPERATIONS_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Hello, Prepare, PrepareMode, Submit};
 use protocol::{
-    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Position, Reason,
-    Record, Role, Room, Tick, TxnId,
+    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Owed, Position,
+    Reason, Record, Role, Room, Tick, TxnId,
 };
 
 const CLUSTER: ClusterId = ClusterId(1);
@@ -99,10 +99,31 @@ fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
     assert_eq!(promised + kept.posted.iter().filter(busy).count(), prepares as usize);
     assert!(promised > 10 && promised < prepares as usize, "{promised} promises");
 
+    let Owed { records, again_bytes } = participant.owes();
+    assert_eq!(records, promised, "an outcome is owed for each promise");
     kept.logged_bytes = 0;
     kept.effects(|effects| participant.checkpoint(0, effects));
+    assert!(kept.logged_bytes <= again_bytes, "{} bytes are logged again, not {again_bytes}", kept.logged_bytes);
     let takes = engine::limits::QUEUE_BYTES_MAX - engine::limits::QUEUE_BYTES_SCARCE - RECORD_BYTES_MAX;
     assert!(kept.logged_bytes < takes, "a checkpoint logs {} bytes at once", kept.logged_bytes);
+}
+
+#[test]
+fn what_ends_a_promise_fits_in_the_block_that_is_kept_for_it() {
+    let (txn, attempt) = (TxnId(u128::MAX), Attempt { epoch: u32::MAX, number: u32::MAX });
+    let at = Position { lsn: Lsn(u64::MAX), chain: u64::MAX };
+    let participants = (0..PARTICIPANTS_MAX as u32).map(|number| (number, at)).collect();
+    for record in [
+        Record::Decided { txn, attempt, digest: u64::MAX, participants },
+        Record::DecidedElsewhere { txn, attempt, digest: u64::MAX, participant: Some(1), committed_at: at },
+        Record::Finished { txn },
+        Record::Committed { txn, attempt },
+        Record::Aborted { txn, attempt },
+    ] {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert!(bytes.len() <= DECIDED_BYTES_MAX, "{record:?}: {}", bytes.len());
+    }
 }
 
 #[test]
