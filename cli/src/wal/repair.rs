@@ -91,8 +91,8 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let mut transactions = LostTransactions::default();
     let planned = Repair::plan(&args.dir, Lsn(args.accept_loss_after), &mut |item| transactions.take(item));
     let is_loss = |repair: &Repair| {
-        let Plan { damage, records_lost, unreadable, .. } = repair.plan_made();
-        damage.is_some() || !unreadable.is_empty() || *records_lost > transactions.acceptances
+        let Plan { damage, is_past_end, records_lost, unreadable, .. } = repair.plan_made();
+        *is_past_end || damage.is_some() || !unreadable.is_empty() || *records_lost > transactions.acceptances
     };
     let planned = planned.map_err(|error| refused(&args.dir, &error))?;
     let Some(mut repair) = planned.filter(is_loss) else {

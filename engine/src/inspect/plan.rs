@@ -119,6 +119,8 @@ pub struct Plan {
     pub possible: Lsn,
     /// The first damage; none if the log is sound and the loss is accepted all the same.
     pub damage: Option<String>,
+    /// Whether what is given up lies past the end of what is there.
+    pub is_past_end: bool,
     /// Groups kept since the checkpoint.
     pub groups_kept: u64,
     /// Records kept since the checkpoint.

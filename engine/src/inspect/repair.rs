@@ -122,9 +122,9 @@ impl Repair {
         check_position(&sound, &superblock, accept_loss_after, damage.as_deref())?;
         sound.past = if is_past_end { accept_loss_after } else { sound.end };
         let repair = Repair::prepare(dir, storage, &superblock, write_first, sound, damage, lost)?;
-        let Plan { damage, records_lost, unreadable, .. } = &repair.plan;
+        let Plan { damage, is_past_end, records_lost, unreadable, .. } = &repair.plan;
         // Seals alone are no loss: a repair that is asked for twice changes nothing the second time.
-        let is_needed = is_past_end || damage.is_some() || *records_lost > 0 || !unreadable.is_empty();
+        let is_needed = *is_past_end || damage.is_some() || *records_lost > 0 || !unreadable.is_empty();
         Ok(is_needed.then_some(repair))
     }
 
@@ -146,6 +146,7 @@ impl Repair {
             keep_to,
             possible: end,
             damage,
+            is_past_end: past > end,
             groups_kept: groups,
             records_kept: records,
             lost: Vec::new(),
