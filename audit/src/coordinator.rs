@@ -1,8 +1,8 @@
 //! What a coordinator's log says of transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Attempt, Position, Record, TxnId};
+use protocol::{Attempt, Lsn, Position, Record, TxnId};
 
 /// The facts.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,10 @@ pub(crate) struct CoordinatorFacts {
     pub(crate) remembered: BTreeMap<TxnId, Attempt>,
     /// The latest position that each participant had told it before the checkpoint.
     pub(crate) stated: BTreeMap<u32, Position>,
+    /// Every place of a decision that it may have told anyone, those of older ones that it logged again included.
+    pub(crate) told: BTreeSet<(Lsn, u64)>,
+    /// Before here an operator has given up what is not there any more.
+    pub(crate) accepted_until: Lsn,
     pub(crate) events: usize,
 }
 
@@ -37,10 +41,13 @@ pub(crate) struct Elsewhere {
 }
 
 impl CoordinatorFacts {
-    pub(crate) fn take(&mut self, record: Record) {
+    pub(crate) fn take(&mut self, at: Position, record: Record) {
         self.events += 1;
         match record {
-            Record::Decided { txn, attempt, participants, .. } => self.decide(txn, attempt, participants),
+            Record::Decided { txn, attempt, participants, .. } => self.decide(txn, attempt, participants, at),
+            Record::DecidedAgain { txn, attempt, participants, first_at, .. } => {
+                self.decide(txn, attempt, participants, first_at);
+            }
             Record::DecidedElsewhere { txn, attempt, participant, committed_at, .. } => {
                 self.elsewhere.insert(txn, Elsewhere { attempt, participant, committed_at });
             }
@@ -53,19 +60,21 @@ impl CoordinatorFacts {
                 self.remembered.extend(outcomes.into_iter().map(|outcome| (outcome.txn, outcome.attempt)));
             }
             Record::Stated(stated) => self.stated.extend(stated),
+            Record::StatedDecisions(stated) => self.told.extend(stated.into_iter().map(|(_, at)| (at.lsn, at.chain))),
+            Record::LossAccepted { until } => self.accepted_until = self.accepted_until.max(until),
             Record::Started { .. } | Record::Bins { .. } => {}
             Record::Prepared(_)
             | Record::PreparedAgain { .. }
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
-            | Record::Fenced { .. }
-            | Record::LossAccepted { .. } => {}
+            | Record::Fenced { .. } => {}
         }
     }
 
     /// A checkpoint logs a decision again for those that have not acknowledged: the first record says more.
-    fn decide(&mut self, txn: TxnId, attempt: Attempt, participants: Vec<(u32, Position)>) {
+    fn decide(&mut self, txn: TxnId, attempt: Attempt, participants: Vec<(u32, Position)>, at: Position) {
+        self.told.insert((at.lsn, at.chain));
         let decisions = self.decided.entry(txn).or_default();
         if !decisions.iter().any(|decision| decision.attempt == attempt) {
             decisions.push(Decision { attempt, participants, is_finished: false });

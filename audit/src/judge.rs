@@ -303,25 +303,40 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What coordinators have heard of places in logs, whichever transaction it was.
+    /// What nodes have heard of places in the logs of others, whichever transaction it was.
     fn judge_stated(&mut self) {
         for (number, (facts, _)) in self.coordinators.clone() {
             for (participant, at) in &facts.stated {
                 let Some((told, extent)) = self.participant(*participant) else { continue };
                 let is_here = told.told.contains(&(at.lsn, at.chain)) || at.lsn < told.accepted_until;
-                if is_here || self.named.contains(&(*participant, at.lsn)) {
-                    self.report.confirmed += u64::from(is_here);
+                if !is_here && self.named.contains(&(*participant, at.lsn)) {
                     continue;
                 }
-                match extent.coverage(at.lsn) {
-                    Coverage::Dropped => self.report.untold.dropped += 1,
-                    Coverage::Unread => self.report.untold.unread += 1,
-                    Coverage::Read | Coverage::Past => {
-                        let participant = NodeName::Participant(*participant);
-                        let fault = Fault::RecordMissing { participant, at: *at, log_end: extent.end };
-                        self.find(None, None, NodeName::Coordinator(number), fault);
-                    }
-                }
+                let (by, of) = (NodeName::Coordinator(number), NodeName::Participant(*participant));
+                self.judge_heard(by, of, *at, is_here, extent);
+            }
+        }
+        for (number, (facts, _)) in self.participants.clone() {
+            for (coordinator, at) in &facts.heard {
+                let (by, of) = (NodeName::Participant(number), NodeName::Coordinator(*coordinator));
+                let Some((told, extent)) = self.coordinators.get(coordinator).copied() else {
+                    self.not_given.insert(of);
+                    self.report.untold.not_given += 1;
+                    continue;
+                };
+                let is_here = told.told.contains(&(at.lsn, at.chain)) || at.lsn < told.accepted_until;
+                self.judge_heard(by, of, *at, is_here, extent);
+            }
+        }
+    }
+
+    fn judge_heard(&mut self, by: NodeName, of: NodeName, at: Position, is_here: bool, extent: &Extent) {
+        match extent.coverage(at.lsn) {
+            _ if is_here => self.report.confirmed += 1,
+            Coverage::Dropped => self.report.untold.dropped += 1,
+            Coverage::Unread => self.report.untold.unread += 1,
+            Coverage::Read | Coverage::Past => {
+                self.find(None, None, by, Fault::RecordMissing { node: of, at, log_end: extent.end });
             }
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct ParticipantFacts {
     /// Every place of a promise or a one-phase commit that it may have told anyone, those of older ones that it logged
     /// again included.
     pub(crate) told: BTreeSet<(Lsn, u64)>,
+    /// For each coordinator, the latest place of a decision that it has heard of.
+    pub(crate) heard: BTreeMap<u32, Position>,
     /// Before here an operator has given up what is not there any more.
     pub(crate) accepted_until: Lsn,
 }
@@ -49,18 +51,25 @@ impl ParticipantFacts {
                 self.told.insert((at.lsn, at.chain));
                 self.push(promise.txn, Kind::CommittedOnePhase, promise.attempt, Some((promise.coordinator, at)));
             }
-            Record::Committed { txn, attempt } => self.end(txn, Kind::Committed, attempt),
-            Record::Aborted { txn, attempt } => self.end(txn, Kind::Aborted, attempt),
+            Record::Committed { txn, attempt, decided_at } => {
+                let coordinator = self.end(txn, Kind::Committed, attempt);
+                coordinator.into_iter().for_each(|coordinator| self.hear(coordinator, decided_at));
+            }
+            Record::Aborted { txn, attempt } => _ = self.end(txn, Kind::Aborted, attempt),
             Record::Outcomes(outcomes) => {
                 let remembered =
                     outcomes.into_iter().map(|outcome| (outcome.txn, (outcome.attempt, outcome.coordinator)));
                 self.remembered.extend(remembered);
             }
             Record::Stated(stated) => self.told.extend(stated.into_iter().map(|(_, at)| (at.lsn, at.chain))),
+            Record::StatedDecisions(stated) => {
+                stated.into_iter().for_each(|(coordinator, at)| self.hear(coordinator, at));
+            }
             Record::LossAccepted { until } => self.accepted_until = self.accepted_until.max(until),
             Record::Fenced { .. }
             | Record::Started { .. }
             | Record::Decided { .. }
+            | Record::DecidedAgain { .. }
             | Record::DecidedElsewhere { .. }
             | Record::Finished { .. }
             | Record::Bins { .. } => {}
@@ -77,11 +86,19 @@ impl ParticipantFacts {
         }
     }
 
-    /// An outcome is about the last promise under its attempt.
-    fn end(&mut self, txn: TxnId, kind: Kind, attempt: Attempt) {
+    fn hear(&mut self, coordinator: u32, at: Position) {
+        if at.is_known() {
+            let latest = self.heard.entry(coordinator).or_default();
+            *latest = latest.later(at);
+        }
+    }
+
+    /// An outcome is about the last promise under its attempt. Returns its coordinator, if that is known.
+    fn end(&mut self, txn: TxnId, kind: Kind, attempt: Attempt) -> Option<u32> {
         let promise = self.of(txn).iter().rev().find(|event| event.kind == Kind::Promised && event.attempt == attempt);
         let promised = promise.and_then(|event| Some((event.coordinator?, event.at)));
         self.push(txn, kind, attempt, promised);
+        promised.map(|(coordinator, _)| coordinator)
     }
 
     fn push(&mut self, txn: TxnId, kind: Kind, attempt: Attempt, promised: Option<(u32, Position)>) {

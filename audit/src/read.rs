@@ -83,7 +83,7 @@ impl Log {
     pub(crate) fn take(&mut self, at: Position, record: Record) {
         self.summary.records += 1;
         match &mut self.facts {
-            Facts::Coordinator(facts) => facts.take(record),
+            Facts::Coordinator(facts) => facts.take(at, record),
             Facts::Participant(facts) => facts.take(at, record),
         }
     }

@@ -75,10 +75,11 @@ pub enum Fault {
         /// Where the other one stands.
         other: Position,
     },
-    /// A coordinator was told of a promise or commit that is not in the participant's log. Which one is not known any more.
+    /// A coordinator was told of a promise or commit that is not in the participant's log, or a participant of a decision that
+    /// is not in the coordinator's. Which one is not known any more.
     RecordMissing {
         /// Whose record.
-        participant: NodeName,
+        node: NodeName,
         /// Where it stood.
         at: Position,
         /// Where that log ends.
@@ -133,11 +134,17 @@ impl fmt::Display for Fault {
                 "{participant} committed the promise at LSN {}, not the one at LSN {} that was voted on",
                 other.lsn, at.lsn
             ),
-            Self::RecordMissing { participant, at, log_end } => write!(
-                f,
-                "{participant} had told of a promise or commit at LSN {}, and has no such record; its log ends at {log_end}",
-                at.lsn
-            ),
+            Self::RecordMissing { node, at, log_end } => {
+                let what = match node {
+                    NodeName::Participant(_) => "promise or commit",
+                    NodeName::Coordinator(_) => "decision",
+                };
+                write!(
+                    f,
+                    "{node} had told of a {what} at LSN {}, and has no such record; its log ends at {log_end}",
+                    at.lsn
+                )
+            }
             Self::CommitMissing { participant, at, log_end } if at.is_known() => write!(
                 f,
                 "{participant} had committed it at LSN {}, and has no such record; its log ends at {log_end}",

@@ -35,7 +35,7 @@ fn prepared() -> Record {
 }
 
 fn committed() -> Record {
-    Record::Committed { txn: TXN, attempt: ATTEMPT }
+    Record::Committed { txn: TXN, attempt: ATTEMPT, decided_at: Position::UNKNOWN }
 }
 
 fn aborted() -> Record {
@@ -239,9 +239,34 @@ fn what_a_coordinator_has_heard_is_there_or_given_up() {
     let c1 = log(C1, &[(10, Record::Stated(vec![(1, at(100))]))]);
     assert_eq!(faults(&[c1.clone(), log(P1, &[(100, prepared()), (200, aborted())])]), [""; 0]);
     let report = judged(&[c1.clone(), log(P1, &[(90, prepared()), (200, aborted())])]);
-    assert_eq!(report.findings[0].fault, Fault::RecordMissing { participant: P1, at: at(100), log_end: Lsn(1_000) });
+    assert_eq!(report.findings[0].fault, Fault::RecordMissing { node: P1, at: at(100), log_end: Lsn(1_000) });
     let accepted = Record::LossAccepted { until: Lsn(900) };
     assert_eq!(faults(&[c1, log(P1, &[(910, accepted)])]), [""; 0]);
+}
+
+#[test]
+fn what_a_participant_has_heard_is_there_or_given_up() {
+    let heard = Record::Committed { txn: TXN, attempt: ATTEMPT, decided_at: at(10) };
+    let p1 = log(P1, &[(100, prepared()), (200, heard)]);
+    let earlier = Attempt { epoch: 1, number: 0 };
+    let other = Record::Decided { txn: TxnId(2), attempt: earlier, digest: 7, participants: Vec::new() };
+    assert_eq!(faults(&[log(C1, &[(10, decided(&[(1, 100)]))]), p1.clone()]), [""; 0]);
+    assert_eq!(faults(&[log(C1, &[(9, decided(&[(1, 100)]))]), p1.clone()]), ["record-missing"]);
+    assert_eq!(faults(&[log(C1, &[(9, other)]), p1.clone()]), ["not-decided", "record-missing"]);
+    let checkpointed = |record| judged(&[log_from(C1, 500, &[(510, record), (520, remembered())]), p1.clone()]);
+    let again = Record::DecidedAgain {
+        txn: TXN,
+        attempt: ATTEMPT,
+        digest: 7,
+        participants: vec![(1, at(100))],
+        first_at: at(10),
+    };
+    assert_eq!(checkpointed(again).untold, Untold::default());
+    assert_eq!(checkpointed(Record::StatedDecisions(vec![(1, at(10))])).untold, Untold::default());
+    assert_eq!(checkpointed(Record::StatedDecisions(vec![(1, at(400))])).untold.dropped, 1);
+    let kept = log_from(P1, 950, &[(960, Record::StatedDecisions(vec![(1, at(10))]))]);
+    assert_eq!(faults(&[log(C1, &[]), kept.clone()]), ["record-missing"]);
+    assert_eq!(faults(&[log(C1, &[(910, Record::LossAccepted { until: Lsn(900) })]), kept]), [""; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use protocol::{Age, Attempt, Effects, Message, NodeId, Operation, Reason, Refusa
 
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::split;
+use crate::status::Wish;
 use crate::transaction::{Branch, Open, Phase, Txn};
 
 /// Bytes of the undecided prepares of one participant: all of them are sent again, at once, when its
@@ -33,9 +34,12 @@ impl Coordinator {
             // Nothing was asked for, so nothing can be lost.
             return effects.send_now(client, &Message::Committed { txn, results: Some(Vec::new()) });
         }
+        if self.evidence.is_lost() {
+            return self.ask_participants(now, txn, (client, Wish::Commit), effects);
+        }
         // What is under way can still be decided; nothing that would have to be decided is begun.
         let no_room = effects.room() == Room::Scarce && branches.iter().any(|branch| branch.writes);
-        if no_room || self.is_busy(&branches) {
+        if self.awaits_witnesses(&branches, effects) || no_room || self.is_busy(&branches) {
             // Nothing was begun.
             return effects.send_now(client, &Message::Busy { txn });
         }
@@ -58,6 +62,17 @@ impl Coordinator {
         };
         self.txns.insert(txn, Txn::Open(Box::new(open)));
         self.begin_attempt(now, txn, effects);
+    }
+
+    /// Whether an earlier process may have decided a transaction of these participants, as far as is known. In one phase its
+    /// participant decides.
+    fn awaits_witnesses(&self, branches: &[Branch], effects: &mut Effects<'_>) -> bool {
+        if branches.len() < 2 {
+            return false;
+        }
+        let participants: Vec<u32> = branches.iter().map(|branch| branch.part.participant).collect();
+        self.ask_for_witnesses(&participants, effects);
+        !self.have_witnessed(&participants)
     }
 
     pub(crate) fn known_digest(&self, txn: TxnId) -> Option<u64> {

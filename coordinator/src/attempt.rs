@@ -5,7 +5,7 @@ use protocol::{Attempt, Effects, Message, NodeId, OperationResult, Position, Rea
 use crate::delivery::ELSEWHERE;
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::merge;
-use crate::transaction::{Open, Phase, Tally, Txn, Vote};
+use crate::transaction::{Decision, Open, Phase, Tally, Txn, Vote};
 
 /// A vote of one participant.
 pub(crate) struct Ballot {
@@ -114,15 +114,16 @@ impl Coordinator {
         let Some(open) = self.close(txn) else { return };
         let (attempt, digest) = (open.attempt, open.digest);
         let decided = Record::Decided { txn, attempt, digest, participants: promised };
-        effects.log(&decided);
+        let decided_at = effects.log(&decided);
         let committed = Message::Committed { txn, results: Some(results) };
         open.clients.iter().for_each(|client| effects.send(*client, &committed));
         if let Record::Decided { participants, .. } = decided {
             for (participant, prepared_at) in &participants {
-                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at };
+                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at, decided_at };
                 effects.send(NodeId::participant(*participant), &commit);
             }
-            self.deliver(now, txn, attempt, digest, participants);
+            self.tell_of(&participants, decided_at);
+            self.deliver(now, txn, Decision { attempt, digest, decided_at }, participants);
         }
     }
 

@@ -4,37 +4,38 @@ use protocol::record::CommittedOutcome;
 use protocol::{Attempt, Effects, Message, NodeId, Position, Record, Tick, TxnId};
 
 use crate::machine::Coordinator;
-use crate::transaction::{Delivery, Phase, Txn};
+use crate::transaction::{Decision, Delivery, Phase, Txn};
 
 /// The attempt under which what others committed is remembered. Attempts count from 1, so no promise
 /// has it, and nobody who asks about a promise is told to commit it.
 pub(crate) const ELSEWHERE: Attempt = Attempt { epoch: 0, number: 0 };
 
 impl Coordinator {
-    pub(crate) fn deliver(
-        &mut self,
-        now: Tick,
-        txn: TxnId,
-        attempt: Attempt,
-        digest: u64,
-        unacked: Vec<(u32, Position)>,
-    ) {
+    pub(crate) fn deliver(&mut self, now: Tick, txn: TxnId, decision: Decision, unacked: Vec<(u32, Position)>) {
         for (participant, _) in &unacked {
             self.load.entry(*participant).or_default().txns += 1;
         }
         let resend_interval_us = self.config.resend_interval_us;
         let due = now.plus_us(resend_interval_us);
         self.timers.set(due, txn);
-        self.txns.insert(txn, Txn::Delivering(Delivery { attempt, digest, unacked, due, resend_interval_us }));
+        self.txns.insert(txn, Txn::Delivering(Delivery { decision, unacked, due, resend_interval_us }));
+    }
+
+    /// A decision of the log that is replayed, in place of what is held for the transaction.
+    pub(crate) fn deliver_again(&mut self, txn: TxnId, decision: Decision, unacked: Vec<(u32, Position)>) {
+        unacked.iter().for_each(|(participant, prepared_at)| self.heard(*participant, *prepared_at));
+        self.tell_of(&unacked, decision.decided_at);
+        self.forget_delivery(txn);
+        self.deliver(Tick::default(), txn, decision, unacked);
     }
 
     pub(crate) fn on_commit_ack(&mut self, participant: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
         let Some(Txn::Delivering(delivery)) = self.txns.get_mut(&txn) else { return };
         let before = delivery.unacked.len();
-        if delivery.attempt == attempt {
+        if delivery.decision.attempt == attempt {
             delivery.unacked.retain(|(unacked, _)| *unacked != participant);
         }
-        let (acked, digest) = (before > delivery.unacked.len(), delivery.digest);
+        let (acked, digest) = (before > delivery.unacked.len(), delivery.decision.digest);
         let finished = delivery.unacked.is_empty();
         if acked {
             self.unload(participant, 0);
@@ -53,28 +54,57 @@ impl Coordinator {
     pub(crate) fn tell_again(&self, txn: TxnId, delivery: &Delivery, only: Option<u32>, effects: &mut Effects<'_>) {
         for (participant, prepared_at) in &delivery.unacked {
             if only.is_none_or(|only| only == *participant) {
-                let commit = Message::Commit { txn, attempt: delivery.attempt, prepared_at: *prepared_at };
+                let Decision { attempt, decided_at, .. } = delivery.decision;
+                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at, decided_at };
                 effects.send(NodeId::participant(*participant), &commit);
             }
         }
     }
 
-    /// Answers a participant that holds a promise: what was not decided is aborted.
+    /// Answers a participant that has voted too late. What an earlier process began is left for it to ask about.
     pub(crate) fn tell_outcome(&mut self, participant: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
-        let to = NodeId::participant(participant);
+        if !self.tell_commit(participant, txn, attempt, effects) && attempt.epoch == self.epoch {
+            self.tell_undecided(participant, txn, attempt, effects);
+        }
+    }
+
+    /// Answers a participant that holds a promise of which this log has no decision, after all that have part in the
+    /// transaction have stated their witnesses.
+    pub(crate) fn tell_undecided(&self, participant: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
+        if self.evidence.is_lost() {
+            // There may have been one.
+            return;
+        }
         match self.txns.get(&txn) {
-            Some(Txn::Delivering(delivery)) if delivery.attempt == attempt => {
-                return self.tell_again(txn, delivery, Some(participant), effects);
+            Some(Txn::Open(open)) if open.attempt == attempt && open.phase == Phase::Preparing => {}
+            Some(Txn::Open(_) | Txn::Delivering(_)) | None => {
+                // Presumed abort: without a decision there is nothing to wait for.
+                effects.send_now(NodeId::participant(participant), &Message::Abort { txn, attempt });
             }
-            Some(Txn::Open(open)) if open.attempt == attempt && open.phase == Phase::Preparing => return,
-            Some(Txn::Open(_) | Txn::Delivering(_)) | None => {}
         }
-        if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
-            effects.send(to, &Message::Commit { txn, attempt, prepared_at: Position::UNKNOWN });
-        } else {
-            // Presumed abort: without a decision there is nothing to wait for.
-            effects.send_now(to, &Message::Abort { txn, attempt });
+    }
+
+    /// Tells a participant that holds a promise to commit it, if that was decided; whether it was.
+    pub(crate) fn tell_commit(
+        &self,
+        participant: u32,
+        txn: TxnId,
+        attempt: Attempt,
+        effects: &mut Effects<'_>,
+    ) -> bool {
+        if let Some(Txn::Delivering(delivery)) = self.txns.get(&txn)
+            && delivery.decision.attempt == attempt
+        {
+            self.tell_again(txn, delivery, Some(participant), effects);
+            return true;
         }
+        let is_committed = self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt);
+        if is_committed {
+            let (prepared_at, decided_at) = (Position::UNKNOWN, Position::UNKNOWN);
+            let commit = Message::Commit { txn, attempt, prepared_at, decided_at };
+            effects.send(NodeId::participant(participant), &commit);
+        }
+        is_committed
     }
 
     /// A new connection: whatever was under way to this participant may have been lost.
@@ -96,7 +126,7 @@ impl Coordinator {
         match self.txns.remove(&txn) {
             Some(Txn::Delivering(delivery)) => {
                 delivery.unacked.iter().for_each(|(participant, _)| self.unload(*participant, 0));
-                Some((delivery.attempt, delivery.digest))
+                Some((delivery.decision.attempt, delivery.decision.digest))
             }
             Some(Txn::Open(_)) | None => None,
         }

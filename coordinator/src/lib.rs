@@ -5,7 +5,7 @@
 //! - `admission.rs`, `attempt.rs`, `delivery.rs`: a transaction's life, in this order.
 //! - `transaction.rs`: the states of a transaction.
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
-//! - `witness.rs`: what participants said of the places of their records.
+//! - `witness.rs`: what participants said of the places of their records, and were told of those here.
 //! - `status.rs`: questions about transactions that this coordinator does not remember.
 //! - `state.rs`: all of its state as text.
 //! - [`Config`]: what it can be told.

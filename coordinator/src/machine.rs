@@ -7,8 +7,8 @@ use protocol::limits::DECIDED_BYTES_MAX;
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Refusal, Retention, Role, StartError,
-    Tick, Timers, TxnId,
+    Effects, Evidence, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Refusal, Retention, Role,
+    StartError, Tick, Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -16,7 +16,8 @@ use crate::Config;
 use crate::attempt::Ballot;
 use crate::delivery::ELSEWHERE;
 use crate::status::StatusQuestion;
-use crate::transaction::{Delivery, Phase, Txn, Vote};
+use crate::transaction::{Decision, Delivery, Phase, Txn, Vote};
+use crate::witness::Doubt;
 
 /// A coordinator.
 pub struct Coordinator {
@@ -29,8 +30,9 @@ pub struct Coordinator {
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
-    /// For each participant, the latest place of a record that it has stated.
-    pub(crate) stated: BTreeMap<u32, Position>,
+    pub(crate) evidence: Evidence,
+    /// Questions of participants that wait for witnesses, by transaction and asker.
+    pub(crate) doubts: BTreeMap<(TxnId, u32), Doubt>,
     pub(crate) timers: Timers,
     pub(crate) last_admitted_us: u64,
     /// Up to where a checkpoint under way has to log outcomes again.
@@ -66,7 +68,8 @@ impl Coordinator {
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
             questions: HashMap::default(),
-            stated: BTreeMap::new(),
+            evidence: Evidence::default(),
+            doubts: BTreeMap::new(),
             timers: Timers::default(),
             last_admitted_us: 0,
             checkpoint_until: 0,
@@ -113,14 +116,15 @@ impl Coordinator {
 }
 
 impl Machine for Coordinator {
-    fn replay(&mut self, _: Position, record: Record) {
+    fn replay(&mut self, at: Position, record: Record) {
         match record {
             Record::Started { epoch } => self.epoch = epoch.max(self.epoch),
             Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
             Record::Decided { txn, attempt, digest, participants } => {
-                participants.iter().for_each(|(participant, at)| self.heard(*participant, *at));
-                self.forget_delivery(txn);
-                self.deliver(Tick::default(), txn, attempt, digest, participants);
+                self.deliver_again(txn, Decision { attempt, digest, decided_at: at }, participants);
+            }
+            Record::DecidedAgain { txn, attempt, digest, participants, first_at } => {
+                self.deliver_again(txn, Decision { attempt, digest, decided_at: first_at }, participants);
             }
             Record::Finished { txn } => {
                 if let Some((attempt, digest)) = self.forget_delivery(txn) {
@@ -132,12 +136,15 @@ impl Machine for Coordinator {
                 self.remember(txn, ELSEWHERE, digest);
             }
             Record::Stated(stated) => stated.into_iter().for_each(|(participant, at)| self.heard(participant, at)),
+            Record::StatedDecisions(stated) => {
+                stated.into_iter().for_each(|(participant, at)| self.evidence.tell(participant, at));
+            }
+            Record::LossAccepted { until } => self.evidence.accept(until),
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Prepared(_)
             | Record::PreparedAgain { .. }
-            | Record::LossAccepted { .. }
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
@@ -208,12 +215,12 @@ impl Machine for Coordinator {
             }
             for (txn, known) in &self.txns {
                 if let Txn::Delivering(delivery) = known {
-                    let Delivery { attempt, digest, unacked, .. } = delivery;
-                    let participants = unacked.clone();
-                    effects.log(&Record::Decided { txn: *txn, attempt: *attempt, digest: *digest, participants });
+                    let Decision { attempt, digest, decided_at: first_at } = delivery.decision;
+                    let participants = delivery.unacked.clone();
+                    effects.log(&Record::DecidedAgain { txn: *txn, attempt, digest, participants, first_at });
                 }
             }
-            self.log_stated(effects);
+            self.evidence.log(Role::Coordinator, effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)
@@ -229,8 +236,8 @@ impl Machine for Coordinator {
             .txns
             .iter()
             .filter_map(|(txn, known)| match known {
-                Txn::Delivering(Delivery { attempt, .. }) => {
-                    Some(InDoubt { txn: *txn, attempt: *attempt, coordinator: self.config.node })
+                Txn::Delivering(Delivery { decision, .. }) => {
+                    Some(InDoubt { txn: *txn, attempt: decision.attempt, coordinator: self.config.node })
                 }
                 Txn::Open(_) => None,
             })
@@ -290,7 +297,10 @@ impl Coordinator {
             // The decision stands; the driver has told the operator. It is sent again, and when
             // the promise is back (from a copy of the log), it will be kept.
             Message::PrepareLost { .. } | Message::LogLost { .. } => {}
-            Message::AskDecision { txn, attempt } => self.tell_outcome(participant, txn, attempt, effects),
+            Message::AskDecision { txn, attempt, participants } => {
+                self.on_doubt(participant, txn, Doubt { attempt, participants }, effects);
+            }
+            Message::Witness { stated } => self.on_witness(participant, stated, effects),
             Message::Outcome { txn, known } => self.on_outcome(participant, txn, known, effects),
             Message::Submit(_)
             | Message::AskStatus { .. }
@@ -301,7 +311,6 @@ impl Coordinator {
             | Message::Prepare(_)
             | Message::Commit { .. }
             | Message::Abort { .. }
-            | Message::Witness { .. }
             | Message::AskOutcome { .. }
             | Message::AskStats
             | Message::Stats(_) => {}

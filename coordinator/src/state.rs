@@ -17,7 +17,8 @@ impl fmt::Debug for Coordinator {
             committed,
             aborted,
             questions,
-            stated,
+            evidence,
+            doubts,
             timers,
             last_admitted_us,
             checkpoint_until,
@@ -32,7 +33,8 @@ impl fmt::Debug for Coordinator {
             .field("committed", committed)
             .field("aborted", aborted)
             .field("questions", &questions.iter().collect::<BTreeMap<_, _>>())
-            .field("stated", stated)
+            .field("evidence", evidence)
+            .field("doubts", doubts)
             .field("timers", timers)
             .field("last_admitted_us", last_admitted_us)
             .field("checkpoint_until", checkpoint_until)

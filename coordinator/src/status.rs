@@ -1,8 +1,9 @@
 //! Questions about transactions that this coordinator does not remember: it asks every
-//! participant, since one that committed in one phase is remembered only there.
+//! participant, since one that committed in one phase is remembered only there. If its log has lost decisions, it asks so
+//! before it refuses anything, too.
 
 use protocol::message::{KnownOutcome, TxnStatus};
-use protocol::{Effects, Message, NodeId, Tick, TxnId};
+use protocol::{Effects, Message, NodeId, Reason, Refusal, Tick, TxnId};
 
 use crate::admission::CLIENTS_PER_TXN_MAX;
 use crate::machine::Coordinator;
@@ -14,10 +15,19 @@ const STATUS_QUESTIONS_MAX: usize = 1_024;
 /// How long participants may take to answer, in microseconds.
 const STATUS_TIMEOUT_US: u64 = 1_000_000;
 
+/// What a client wants with a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    /// To know its status.
+    Status,
+    /// To have it committed, by a coordinator that takes on nothing new.
+    Commit,
+}
+
 /// An open question.
 #[derive(Debug)]
 pub(crate) struct StatusQuestion {
-    pub(crate) clients: Vec<NodeId>,
+    pub(crate) clients: Vec<(NodeId, Wish)>,
     /// Who has not answered yet.
     pub(crate) awaited: Vec<u32>,
     /// Whether anyone still works on it.
@@ -59,6 +69,16 @@ impl Coordinator {
         if let Some(status) = status {
             return effects.send(client, &Message::Status { txn, status });
         }
+        self.ask_participants(now, txn, (client, Wish::Status), effects);
+    }
+
+    pub(crate) fn ask_participants(
+        &mut self,
+        now: Tick,
+        txn: TxnId,
+        (client, wish): (NodeId, Wish),
+        effects: &mut Effects<'_>,
+    ) {
         let is_full = match self.questions.get(&txn) {
             Some(question) => question.clients.len() >= CLIENTS_PER_TXN_MAX,
             None => self.questions.len() >= STATUS_QUESTIONS_MAX,
@@ -70,7 +90,7 @@ impl Coordinator {
         let due = now.plus_us(STATUS_TIMEOUT_US);
         let awaited = self.config.participants.clone();
         let question = self.questions.entry(txn).or_insert_with(|| StatusQuestion::new(awaited, due));
-        question.clients.push(client);
+        question.clients.push((client, wish));
         self.timers.set(due, txn);
         for participant in &self.config.participants {
             // A question promises nothing.
@@ -87,8 +107,20 @@ impl Coordinator {
     }
 
     pub(crate) fn answer_question(&mut self, txn: TxnId, status: TxnStatus, effects: &mut Effects<'_>) {
-        if let Some(question) = self.questions.remove(&txn) {
-            question.clients.iter().for_each(|client| effects.send(*client, &Message::Status { txn, status }));
+        let Some(question) = self.questions.remove(&txn) else { return };
+        for (client, wish) in question.clients {
+            match (wish, status) {
+                (Wish::Status, status) => effects.send(client, &Message::Status { txn, status }),
+                (Wish::Commit, TxnStatus::Aborted | TxnStatus::Unknown) => {
+                    let refusal = Refusal::by_coordinator(Reason::LogLost);
+                    // Nobody has it, and nobody is asked for it.
+                    effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+                }
+                // Nothing was begun now, and it may have been before: its status says so.
+                (Wish::Commit, TxnStatus::Committed | TxnStatus::InProgress) => {
+                    effects.send_now(client, &Message::Busy { txn });
+                }
+            }
         }
     }
 }

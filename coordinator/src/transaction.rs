@@ -89,12 +89,20 @@ pub(crate) enum Tally {
 /// A committed transaction that not everyone has acknowledged.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) attempt: Attempt,
-    pub(crate) digest: u64,
+    pub(crate) decision: Decision,
     /// Who has to be told still, and where their promises stand.
     pub(crate) unacked: Vec<(u32, Position)>,
     pub(crate) due: Tick,
     pub(crate) resend_interval_us: u64,
+}
+
+/// A decision to commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision {
+    pub(crate) attempt: Attempt,
+    pub(crate) digest: u64,
+    /// Where it was first logged: what the commits say.
+    pub(crate) decided_at: Position,
 }
 
 impl Txn {
@@ -108,7 +116,7 @@ impl Txn {
     pub(crate) fn digest(&self) -> u64 {
         match self {
             Self::Open(open) => open.digest,
-            Self::Delivering(delivery) => delivery.digest,
+            Self::Delivering(delivery) => delivery.decision.digest,
         }
     }
 }

@@ -15,18 +15,14 @@ pub(crate) struct Watched<'a> {
 
 impl Outbox for Watched<'_> {
     fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
-        if let (Role::Participant, Role::Coordinator) = (self.hub.hello.role, to.role()) {
-            look_at_loss(self.hub, self.now, (self.hub.hello.node, to.number()), message);
-        }
+        look_at_loss(self.hub, self.now, own(self.hub), to, message);
         self.peers.post(to, gate, message);
     }
 }
 
 /// Writes down what an operator has to know of a message that has arrived.
 pub(crate) fn look_at_arrived(hub: &Hub, now: Tick, from: NodeId, message: &Message) {
-    if let (Role::Coordinator, Role::Participant) = (hub.hello.role, from.role()) {
-        look_at_loss(hub, now, (from.number(), hub.hello.node), message);
-    }
+    look_at_loss(hub, now, from, own(hub), message);
     if let Message::VoteNo { txn, attempt, refusal } = message
         && refusal.reason == Reason::StaleEpoch
         && let Some(withheld) = hub.alarms.pass(now.0)
@@ -43,8 +39,16 @@ pub(crate) fn look_at_arrived(hub: &Hub, now: Tick, from: NodeId, message: &Mess
     }
 }
 
-/// At both ends: a participant says what its log has lost to a coordinator.
-fn look_at_loss(hub: &Hub, now: Tick, (participant, coordinator): (u32, u32), message: &Message) {
+fn own(hub: &Hub) -> NodeId {
+    match hub.hello.role {
+        Role::Participant => NodeId::participant(hub.hello.node),
+        Role::Coordinator | Role::Client => NodeId::coordinator(hub.hello.node),
+    }
+}
+
+/// At both ends: a node says what its log has lost to one that had been told of it.
+fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Message) {
+    let (of, number, to, to_number) = (loser.role(), loser.number(), told.role(), told.number());
     if let Message::PrepareLost { txn, attempt, voted_at, held_at } = message
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
@@ -53,25 +57,28 @@ fn look_at_loss(hub: &Hub, now: Tick, (participant, coordinator): (u32, u32), me
             %attempt,
             %voted_at,
             %held_at,
-            participant,
-            coordinator,
+            participant = number,
+            coordinator = to_number,
             withheld,
-            "participant {participant} has no promise of a transaction that is committed, or another one than it had \
-             voted on: its log has lost a record; stop it, keep its data directory, and see whether an old copy was \
-             put in its place"
+            "{of} {number} has no promise of a transaction that is committed, or another one than it had voted on: its \
+             log has lost a record; stop it, keep its data directory, and see whether an old copy was put in its place"
         );
     } else if let Message::LogLost { stated, held } = message
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
+        let stops = match of {
+            Role::Participant => "promises nothing any more",
+            Role::Coordinator | Role::Client => "begins nothing any more and leaves in doubt what it does not know",
+        };
         tracing::error!(
             %stated,
             %held,
-            participant,
-            coordinator,
+            loser = %loser,
+            told = %told,
             withheld,
-            "the log of participant {participant} has lost records that it had told coordinator {coordinator} of; it \
-             promises nothing any more: stop it, keep its data directory, and restore the newest copy, or give up \
-             what is lost with `assent wal repair --accept-loss-after {}`",
+            "the log of {of} {number} has lost records that it had told {to} {to_number} of; it {stops}: stop it, keep \
+             its data directory, and restore the newest copy, or give up what is lost with \
+             `assent wal repair --accept-loss-after {}`",
             stated.lsn.0
         );
     }

@@ -8,20 +8,20 @@ pub(crate) fn may_send(from: Role, to: Role, message: &Message) -> bool {
         // The first message of a connection, and no other.
         Message::Hello(_) => false,
         Message::Submit(_) | Message::AskStatus { .. } => from == Role::Client && to == Role::Coordinator,
-        Message::Prepare(_)
-        | Message::Commit { .. }
-        | Message::Abort { .. }
-        | Message::Witness { .. }
-        | Message::AskOutcome { .. } => from == Role::Coordinator && to == Role::Participant,
+        Message::Prepare(_) | Message::Commit { .. } | Message::Abort { .. } | Message::AskOutcome { .. } => {
+            from == Role::Coordinator && to == Role::Participant
+        }
         Message::VoteYes { .. }
         | Message::VoteReadOnly { .. }
         | Message::VoteNo { .. }
         | Message::CommittedOnePhase { .. }
         | Message::CommitAck { .. }
         | Message::PrepareLost { .. }
-        | Message::LogLost { .. }
         | Message::AskDecision { .. }
         | Message::Outcome { .. } => from == Role::Participant && to == Role::Coordinator,
+        Message::Witness { .. } | Message::LogLost { .. } => {
+            matches!((from, to), (Role::Coordinator, Role::Participant) | (Role::Participant, Role::Coordinator))
+        }
         Message::AskStats => true,
         // Only clients are told these; a daemon is no client.
         Message::Committed { .. }
@@ -92,7 +92,7 @@ mod tests {
                 lock_wait_ms: 0,
                 operations: Vec::new(),
             }),
-            Message::Commit { txn, attempt, prepared_at },
+            Message::Commit { txn, attempt, prepared_at, decided_at: prepared_at },
             Message::Abort { txn, attempt },
             Message::Witness { stated: prepared_at },
             Message::AskOutcome { txn },
@@ -103,7 +103,7 @@ mod tests {
             Message::CommitAck { txn, attempt },
             Message::PrepareLost { txn, attempt, voted_at: prepared_at, held_at: prepared_at },
             Message::LogLost { stated: prepared_at, held: prepared_at },
-            Message::AskDecision { txn, attempt },
+            Message::AskDecision { txn, attempt, participants: vec![1] },
             Message::Outcome { txn, known: KnownOutcome::Nothing },
             Message::AskStats,
             Message::Stats(Stats {
@@ -134,11 +134,12 @@ mod tests {
         assert_eq!(allowed(client, participant), ["AskStats"]);
         assert_eq!(
             allowed(coordinator, participant),
-            ["Prepare", "Commit", "Abort", "Witness", "AskOutcome", "AskStats"]
+            ["Prepare", "Commit", "Abort", "Witness", "AskOutcome", "LogLost", "AskStats"]
         );
         assert_eq!(
             allowed(participant, coordinator),
             [
+                "Witness",
                 "VoteYes",
                 "VoteReadOnly",
                 "VoteNo",

@@ -2,7 +2,7 @@
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Position, Tick, operation};
+use protocol::{Attempt, Lsn, Message, Position, Tick, operation};
 
 /// A transaction that holds or waits for locks here.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub(crate) struct Prepared {
     pub(crate) at: Lsn,
     pub(crate) ask_at: Tick,
     pub(crate) ask_interval_us: u64,
+}
+
+impl Prepared {
+    /// Asks what was decided.
+    pub(crate) fn question(&self) -> Message {
+        let Promise { txn, attempt, participants, .. } = &self.promise;
+        Message::AskDecision { txn: *txn, attempt: *attempt, participants: participants.clone() }
+    }
 }
 
 impl Active {

@@ -15,7 +15,7 @@ pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;
 /// What a promise that is logged again has more than its first record: where that stood, and its head in the log.
 pub(crate) const AGAIN_BYTES: usize = 32;
 
-/// What is logged again of coordinators: of each its epoch, and the latest place that it was told of.
+/// What is logged again of coordinators: of each its epoch, and the latest places that were told, both ways.
 pub(crate) const PEERS_AGAIN_BYTES: usize = COORDINATORS_MAX * 64;
 
 const _: () = assert!(COORDINATORS_MAX <= protocol::limits::STATED_MAX);

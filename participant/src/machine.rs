@@ -6,14 +6,13 @@ use engine::Table;
 use hashbrown::HashMap;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Effects, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Retention, Role, StartError, Tick,
-    Timers, TxnId,
+    Effects, Evidence, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Retention, Role, StartError,
+    Tick, Timers, TxnId,
 };
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
 use crate::active::{Active, Prepared};
-use crate::evidence::Evidence;
 use crate::limits::{AGAIN_BYTES, PEERS_AGAIN_BYTES};
 use crate::locks::{LockSet, LockTable, Mode};
 use crate::refused::Refused;
@@ -113,7 +112,7 @@ impl Participant {
                 self.timers.set(prepared.ask_at, txn);
                 let coordinator = NodeId::coordinator(prepared.promise.coordinator);
                 // A question promises nothing.
-                effects.send_now(coordinator, &Message::AskDecision { txn, attempt: prepared.promise.attempt });
+                effects.send_now(coordinator, &prepared.question());
             }
             Some(Active::Waiting { .. }) => {
                 if let Some(Active::Waiting { prepare, .. }) = self.take(txn) {
@@ -134,12 +133,12 @@ impl Machine for Participant {
             Record::Prepared(promise) => self.hold_again(promise, at, at.lsn),
             Record::PreparedAgain { promise, first_at } => self.hold_again(promise, first_at, at.lsn),
             Record::CommittedOnePhase(promise) => {
-                self.evidence.state(promise.coordinator, at);
+                self.evidence.tell(promise.coordinator, at);
                 self.apply(at.lsn, &promise);
             }
-            Record::Committed { txn, attempt } => {
+            Record::Committed { txn, attempt, decided_at } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
-                    self.commit(txn);
+                    self.commit(txn, decided_at);
                 }
             }
             Record::Aborted { txn, attempt } => {
@@ -156,12 +155,16 @@ impl Machine for Participant {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Stated(stated) => {
-                stated.into_iter().for_each(|(coordinator, at)| self.evidence.state(coordinator, at));
+                stated.into_iter().for_each(|(coordinator, at)| self.evidence.tell(coordinator, at));
+            }
+            Record::StatedDecisions(stated) => {
+                stated.into_iter().for_each(|(coordinator, at)| self.evidence.hear(coordinator, at));
             }
             Record::LossAccepted { until } => self.evidence.accept(until),
             Record::Started { .. }
             | Record::Bins { .. }
             | Record::Decided { .. }
+            | Record::DecidedAgain { .. }
             | Record::DecidedElsewhere { .. }
             | Record::Finished { .. } => unreachable!("a coordinator's record in a participant's log"),
         }
@@ -187,13 +190,15 @@ impl Machine for Participant {
         match message {
             Message::Hello(hello) => self.on_hello(coordinator, hello.epoch, effects),
             Message::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
-            Message::Commit { txn, attempt, prepared_at } => {
-                self.on_commit(coordinator, (txn, attempt), prepared_at, effects);
+            Message::Commit { txn, attempt, prepared_at, decided_at } => {
+                self.on_commit(coordinator, (txn, attempt), prepared_at, decided_at, effects);
             }
             Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
             Message::Witness { stated } => self.on_witness(coordinator, stated, effects),
             Message::AskOutcome { txn } => self.on_ask_outcome(coordinator, txn, effects),
-            Message::Submit(_)
+            // The driver has told the operator.
+            Message::LogLost { .. }
+            | Message::Submit(_)
             | Message::AskStatus { .. }
             | Message::Committed { .. }
             | Message::Aborted { .. }
@@ -205,7 +210,6 @@ impl Machine for Participant {
             | Message::CommittedOnePhase { .. }
             | Message::CommitAck { .. }
             | Message::PrepareLost { .. }
-            | Message::LogLost { .. }
             | Message::AskDecision { .. }
             | Message::Outcome { .. }
             | Message::AskStats
@@ -245,7 +249,7 @@ impl Machine for Participant {
                     prepared.at = effects.log(&again).lsn;
                 }
             }
-            self.evidence.log(effects);
+            self.evidence.log(Role::Participant, effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)

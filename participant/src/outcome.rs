@@ -15,14 +15,15 @@ impl Participant {
         coordinator: u32,
         ballot: (TxnId, Attempt),
         voted_at: Position,
+        decided_at: Position,
         effects: &mut Effects<'_>,
     ) {
         let (txn, attempt) = ballot;
         let answer_to = NodeId::coordinator(coordinator);
         let held_at = self.promised_at(coordinator, txn, attempt);
         if held_at.is_some_and(|held_at| !voted_at.is_known() || held_at == voted_at) {
-            effects.log(&Record::Committed { txn, attempt });
-            self.commit(txn);
+            effects.log(&Record::Committed { txn, attempt, decided_at });
+            self.commit(txn, decided_at);
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
         } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
@@ -45,8 +46,9 @@ impl Participant {
     }
 
     /// Does what was promised.
-    pub(crate) fn commit(&mut self, txn: TxnId) {
+    pub(crate) fn commit(&mut self, txn: TxnId, decided_at: Position) {
         if let Some(Active::Prepared(prepared)) = self.take(txn) {
+            self.evidence.hear(prepared.promise.coordinator, decided_at);
             self.apply(prepared.at, &prepared.promise);
             self.release(txn);
         }
@@ -99,15 +101,15 @@ impl Participant {
             .iter()
             .filter_map(|(txn, active)| match active {
                 Active::Prepared(prepared) if prepared.promise.coordinator == coordinator => {
-                    Some((*txn, prepared.promise.attempt))
+                    Some((*txn, prepared.question()))
                 }
                 Active::Prepared(_) | Active::Waiting { .. } => None,
             })
             .collect();
-        in_doubt.sort_unstable();
-        for (txn, attempt) in in_doubt {
+        in_doubt.sort_unstable_by_key(|(txn, _)| *txn);
+        for (_, question) in in_doubt {
             // A question promises nothing.
-            effects.send_now(NodeId::coordinator(coordinator), &Message::AskDecision { txn, attempt });
+            effects.send_now(NodeId::coordinator(coordinator), &question);
         }
     }
 

@@ -124,7 +124,7 @@ impl Participant {
 
     fn no_room_for(&self, prepare: &Prepare, digest: u64, effects: &Effects<'_>) -> Option<Reason> {
         let logs = prepare.mode == PrepareMode::TwoPhase || prepare.operations.iter().any(Operation::writes);
-        let objection = self.evidence.objection(prepare.coordinator);
+        let objection = self.objection(prepare.coordinator);
         if objection.is_some() {
             objection
         } else if self.txns.len() >= self.config.in_flight_txns_max || self.is_full(operation::bytes_of_digest(digest))
@@ -140,7 +140,7 @@ impl Participant {
     /// The same again when it is known what has to be logged: it may have waited, and `append` writes
     /// more than it was asked with.
     fn no_room_to_log(&self, promise: &Promise, mode: PrepareMode, effects: &Effects<'_>) -> Option<Reason> {
-        let objection = self.evidence.objection(promise.coordinator);
+        let objection = self.objection(promise.coordinator);
         if objection.is_some() {
             objection
         } else if effects.room() == Room::Scarce {
@@ -218,7 +218,7 @@ impl Participant {
 
     /// Keeps a promise until its outcome is known.
     pub(crate) fn hold(&mut self, now: Tick, promise: Promise, first_at: Position, at: Lsn) {
-        self.evidence.state(promise.coordinator, first_at);
+        self.evidence.tell(promise.coordinator, first_at);
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);
         self.timers.set(ask_at, promise.txn);

@@ -6,6 +6,7 @@
 //! - [`message`]: what nodes say; `message_codec`: its bytes.
 //! - [`record`]: what nodes promise; the bytes that stand in their logs.
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
+//! - [`evidence`]: whether a log still holds what others were told that it held.
 //! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
 //! - [`retention`]: what is remembered of finished transactions.
 //! - [`timers`]: when which transaction has something due.
@@ -18,6 +19,7 @@
 //! the bytes that justify it have arrived and passed their checksum.
 
 pub mod codec;
+pub mod evidence;
 pub mod frame;
 pub mod id;
 pub mod limits;
@@ -32,6 +34,7 @@ pub mod routing;
 pub mod timers;
 
 pub use codec::Malformed;
+pub use evidence::Evidence;
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Position, Role, Tick, TxnId};
 pub use machine::{Effects, InDoubt, Journal, Machine, Outbox, Owed, Room, StartError};
 pub use message::Message;

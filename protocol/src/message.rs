@@ -60,6 +60,8 @@ pub enum Message {
         attempt: Attempt,
         /// Where the participant's own promise stands, as its vote said: no other promise is meant.
         prepared_at: Position,
+        /// Where the decision stands in the coordinator's log; unknown if it has finished long ago.
+        decided_at: Position,
     },
     /// Coordinator to participant: this attempt, and every one before it, is aborted.
     Abort {
@@ -68,10 +70,11 @@ pub enum Message {
         /// Which attempt.
         attempt: Attempt,
     },
-    /// Coordinator to participant, after each hello and before any prepare: the latest position that
-    /// it has heard from there.
+    /// Between coordinator and participant: the latest position that was heard from there. A coordinator says it after
+    /// each hello, before any prepare; a participant answers with its own.
     Witness {
-        /// Where a promise or one-phase commit stood in the participant's log; unknown if none was heard of.
+        /// Where a promise or one-phase commit stood in the participant's log, or a decision in the coordinator's; unknown
+        /// if none was heard of.
         stated: Position,
     },
     /// Coordinator to participant: has this transaction committed here?
@@ -139,12 +142,12 @@ pub enum Message {
         /// Where the promise stands that is held under the same attempt instead, if there is one.
         held_at: Position,
     },
-    /// Participant to coordinator: the answer to a [`Message::Witness`] whose record is not in the log. An operator
-    /// has to look; until then it promises nothing.
+    /// Both ways: the answer to a [`Message::Witness`] whose record is not in the log. An operator has to look; until then
+    /// a participant promises nothing, and a coordinator begins and presumes nothing.
     LogLost {
-        /// What the coordinator had heard.
+        /// What the other one had heard.
         stated: Position,
-        /// The latest position that the log knows to have been told to this coordinator.
+        /// The latest position that the log knows to have been told to the other one.
         held: Position,
     },
     /// Participant to coordinator: in doubt; what was decided?
@@ -153,6 +156,8 @@ pub enum Message {
         txn: TxnId,
         /// Which attempt is prepared.
         attempt: Attempt,
+        /// All participants of the transaction.
+        participants: Vec<u32>,
     },
     /// Participant to coordinator: the answer to [`Message::AskOutcome`].
     Outcome {

@@ -70,9 +70,10 @@ impl Message {
                 out.put_u8(status.code());
             }
             Self::Prepare(prepare) => prepare.put(out),
-            Self::Commit { txn, attempt, prepared_at } => {
+            Self::Commit { txn, attempt, prepared_at, decided_at } => {
                 put_kind_attempt(out, COMMIT, *txn, *attempt);
                 put_position(out, *prepared_at);
+                put_position(out, *decided_at);
             }
             Self::Abort { txn, attempt } => put_kind_attempt(out, ABORT, *txn, *attempt),
             Self::AskOutcome { txn } => put_kind_txn(out, ASK_OUTCOME, *txn),
@@ -100,7 +101,10 @@ impl Message {
                 put_position(out, *voted_at);
                 put_position(out, *held_at);
             }
-            Self::AskDecision { txn, attempt } => put_kind_attempt(out, ASK_DECISION, *txn, *attempt),
+            Self::AskDecision { txn, attempt, participants } => {
+                put_kind_attempt(out, ASK_DECISION, *txn, *attempt);
+                put_participants(out, participants);
+            }
             Self::Outcome { txn, known } => {
                 put_kind_txn(out, OUTCOME, *txn);
                 out.put_u8(known.code());
@@ -146,6 +150,7 @@ impl Message {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
                 prepared_at: reader.position("prepared at")?,
+                decided_at: reader.position("decided at")?,
             },
             ABORT => Self::Abort { txn: reader.txn()?, attempt: reader.attempt()? },
             ASK_OUTCOME => Self::AskOutcome { txn: reader.txn()? },
@@ -172,7 +177,11 @@ impl Message {
                 voted_at: reader.position("voted at")?,
                 held_at: reader.position("held at")?,
             },
-            ASK_DECISION => Self::AskDecision { txn: reader.txn()?, attempt: reader.attempt()? },
+            ASK_DECISION => Self::AskDecision {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                participants: reader.participants()?,
+            },
             OUTCOME => Self::Outcome { txn: reader.txn()?, known: KnownOutcome::read(reader)? },
             ASK_STATS => Self::AskStats,
             STATS => Self::Stats(Stats::read(reader)?),

@@ -38,6 +38,8 @@ pub enum Record {
         txn: TxnId,
         /// Which attempt.
         attempt: Attempt,
+        /// Where the decision stands in the coordinator's log, as the commit said; older records do not tell.
+        decided_at: Position,
     },
     /// Participant: was told to abort. Not forced: without it, the answer to a question is the same.
     Aborted {
@@ -70,6 +72,19 @@ pub enum Record {
         /// Who has to be told, and where each one's promise stands in its log.
         participants: Vec<(u32, Position)>,
     },
+    /// Coordinator, at a checkpoint: the same decision still has to be told.
+    DecidedAgain {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+        /// Fingerprint of the operations.
+        digest: u64,
+        /// Who has to be told still, and where each one's promise stands in its log.
+        participants: Vec<(u32, Position)>,
+        /// Where it was first logged, which is what the commits say.
+        first_at: Position,
+    },
     /// Coordinator: a participant committed it in one phase. Not forced.
     DecidedElsewhere {
         /// Which.
@@ -100,7 +115,10 @@ pub enum Record {
     /// Either, at a checkpoint: for each peer, the latest position in the participant's log that the participant told
     /// the coordinator.
     Stated(Vec<(u32, Position)>),
-    /// Participant: an operator gave up what had stood in the log before here and is not there any more. Written by the
+    /// Either, at a checkpoint: for each peer, the latest position in the coordinator's log that the coordinator told
+    /// the participant.
+    StatedDecisions(Vec<(u32, Position)>),
+    /// Either: an operator gave up what had stood in the log before here and is not there any more. Written by the
     /// repair of a log as its first record, and at checkpoints.
     LossAccepted {
         /// Where the log goes on.
@@ -155,7 +173,8 @@ pub struct CommittedOutcome {
 
 const PREPARED: u8 = 1;
 const COMMITTED_ONE_PHASE: u8 = 2;
-const COMMITTED: u8 = 3;
+/// `Committed` without where it was decided: read, not written any more.
+const COMMITTED_SOMEWHERE: u8 = 3;
 const ABORTED: u8 = 4;
 const FENCED: u8 = 5;
 const STARTED: u8 = 6;
@@ -171,6 +190,9 @@ const DECIDED_ELSEWHERE: u8 = 13;
 const PREPARED_AGAIN: u8 = 14;
 const STATED: u8 = 15;
 const LOSS_ACCEPTED: u8 = 16;
+const COMMITTED: u8 = 17;
+const DECIDED_AGAIN: u8 = 18;
+const STATED_DECISIONS: u8 = 19;
 
 /// The participant's number that stands for none; no participant may have it.
 const NO_PARTICIPANT: u32 = u32::MAX;
@@ -284,7 +306,10 @@ impl Record {
                 put_position(out, *first_at);
             }
             Self::CommittedOnePhase(promise) => promise.put(COMMITTED_ONE_PHASE, out),
-            Self::Committed { txn, attempt } => put_head(out, COMMITTED, *txn, *attempt),
+            Self::Committed { txn, attempt, decided_at } => {
+                put_head(out, COMMITTED, *txn, *attempt);
+                put_position(out, *decided_at);
+            }
             Self::Aborted { txn, attempt } => put_head(out, ABORTED, *txn, *attempt),
             Self::Fenced { coordinator, epoch } => {
                 out.put_u8(FENCED);
@@ -299,6 +324,12 @@ impl Record {
                 put_head(out, DECIDED, *txn, *attempt);
                 out.put_u64_le(*digest);
                 put_positions(out, participants, PARTICIPANTS_MAX);
+            }
+            Self::DecidedAgain { txn, attempt, digest, participants, first_at } => {
+                put_head(out, DECIDED_AGAIN, *txn, *attempt);
+                out.put_u64_le(*digest);
+                put_positions(out, participants, PARTICIPANTS_MAX);
+                put_position(out, *first_at);
             }
             Self::DecidedElsewhere { txn, attempt, digest, participant, committed_at } => {
                 put_head(out, DECIDED_ELSEWHERE, *txn, *attempt);
@@ -329,6 +360,10 @@ impl Record {
                 out.put_u8(STATED);
                 put_positions(out, stated, STATED_MAX);
             }
+            Self::StatedDecisions(stated) => {
+                out.put_u8(STATED_DECISIONS);
+                put_positions(out, stated, STATED_MAX);
+            }
             Self::LossAccepted { until } => {
                 out.put_u8(LOSS_ACCEPTED);
                 out.put_u64_le(until.0);
@@ -354,7 +389,14 @@ impl Record {
         Ok(match kind {
             PREPARED => Self::Prepared(Promise::read(reader)?),
             COMMITTED_ONE_PHASE => Self::CommittedOnePhase(Promise::read(reader)?),
-            COMMITTED => Self::Committed { txn: reader.txn()?, attempt: reader.attempt()? },
+            COMMITTED_SOMEWHERE => {
+                Self::Committed { txn: reader.txn()?, attempt: reader.attempt()?, decided_at: Position::UNKNOWN }
+            }
+            COMMITTED => Self::Committed {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                decided_at: reader.position("decided at")?,
+            },
             ABORTED => Self::Aborted { txn: reader.txn()?, attempt: reader.attempt()? },
             FENCED => Self::Fenced { coordinator: reader.u32("coordinator")?, epoch: reader.u32("epoch")? },
             STARTED => Self::Started { epoch: reader.u32("epoch")? },
@@ -372,6 +414,13 @@ impl Record {
                 digest: reader.u64("digest")?,
                 participants: read_positions(reader, PARTICIPANTS_MAX, "participants")?,
             },
+            DECIDED_AGAIN => Self::DecidedAgain {
+                txn: reader.txn()?,
+                attempt: reader.attempt()?,
+                digest: reader.u64("digest")?,
+                participants: read_positions(reader, PARTICIPANTS_MAX, "participants")?,
+                first_at: reader.position("first at")?,
+            },
             DECIDED_ELSEWHERE => Self::DecidedElsewhere {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
@@ -383,6 +432,7 @@ impl Record {
                 Self::PreparedAgain { promise: Promise::read(reader)?, first_at: reader.position("first at")? }
             }
             STATED => Self::Stated(read_positions(reader, STATED_MAX, "peers")?),
+            STATED_DECISIONS => Self::StatedDecisions(read_positions(reader, STATED_MAX, "peers")?),
             LOSS_ACCEPTED => Self::LossAccepted { until: Lsn(reader.u64("until")?) },
             FINISHED => Self::Finished { txn: reader.txn()? },
             OUTCOMES => {

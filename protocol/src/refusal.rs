@@ -36,7 +36,7 @@ pub enum Reason {
     WrongNode,
     /// The participant found damage in what it had stored.
     Damaged,
-    /// The participant's log has lost records that it had spoken of.
+    /// The log of the participant, or of the coordinator, has lost records that it had spoken of.
     LogLost,
     /// The coordinator has not said yet what it had heard from the participant.
     NoWitness,

@@ -178,7 +178,9 @@ pub(crate) fn refusal_sentence(refusal: &Refusal, at_deadline: bool) -> String {
         Reason::Expectation => "the value is not what was expected",
         Reason::NotANumber => "the value is not a decimal number",
         Reason::TooLarge => "it writes or returns more than one transaction may",
-        Reason::Busy => "the cluster has as much to do as it accepts; try again later",
+        Reason::Busy => {
+            "the cluster has as much to do as it accepts, or a participant was not met since the coordinator started; try again later"
+        }
         Reason::NoSpace => "a disk is full; free some space",
         Reason::IdReused => "its id was used before with other operations",
         Reason::StaleEpoch => "the coordinator was replaced by a later start of itself",
@@ -189,7 +191,9 @@ pub(crate) fn refusal_sentence(refusal: &Refusal, at_deadline: bool) -> String {
         }
         Reason::Damaged => "a participant found damage in what it had stored; see its log",
         Reason::NoWitness => "a participant has not been told yet what the coordinator knows of its log; try again",
-        Reason::LogLost => "the log of a participant has lost records that it had told of; see its log",
+        Reason::LogLost => {
+            "the log of a participant or of the coordinator has lost records that it had told of; see its log"
+        }
     };
     let operation = refusal.operation.map(|at| format!("operation {}: ", at + 1)).unwrap_or_default();
     let participant = refusal.participant.map(|number| format!(" (participant {number})")).unwrap_or_default();

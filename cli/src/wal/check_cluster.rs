@@ -130,7 +130,7 @@ fn nodes(fault: &Fault) -> [NodeName; 2] {
         Fault::NotDecided { committed } => [*committed, *committed],
         Fault::PromiseMissing { participant, .. }
         | Fault::OtherPromise { participant, .. }
-        | Fault::RecordMissing { participant, .. }
+        | Fault::RecordMissing { node: participant, .. }
         | Fault::CommitMissing { participant, .. } => [*participant, *participant],
     }
 }

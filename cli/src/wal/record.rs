@@ -38,11 +38,13 @@ pub(super) fn keys(payload: Bytes) -> Result<Vec<Bytes>, String> {
         | Record::Fenced { .. }
         | Record::Started { .. }
         | Record::Decided { .. }
+        | Record::DecidedAgain { .. }
         | Record::DecidedElsewhere { .. }
         | Record::Finished { .. }
         | Record::Bins { .. }
         | Record::Outcomes(_)
         | Record::Stated(_)
+        | Record::StatedDecisions(_)
         | Record::LossAccepted { .. } => return Ok(Vec::new()),
     };
     Ok(promise.writes.into_iter().map(|write| write.key).collect())
@@ -55,7 +57,7 @@ pub(super) fn transaction(record: &Record) -> Option<(TxnId, &'static str)> {
         Record::CommittedOnePhase(promise) => Some((promise.txn, "committed-one-phase")),
         Record::Committed { txn, .. } => Some((*txn, "committed")),
         Record::Aborted { txn, .. } => Some((*txn, "aborted")),
-        Record::Decided { txn, .. } => Some((*txn, "decided")),
+        Record::Decided { txn, .. } | Record::DecidedAgain { txn, .. } => Some((*txn, "decided")),
         Record::DecidedElsewhere { txn, .. } => Some((*txn, "decided-elsewhere")),
         Record::Finished { txn } => Some((*txn, "finished")),
         Record::Fenced { .. }
@@ -63,6 +65,7 @@ pub(super) fn transaction(record: &Record) -> Option<(TxnId, &'static str)> {
         | Record::Bins { .. }
         | Record::Outcomes(_)
         | Record::Stated(_)
+        | Record::StatedDecisions(_)
         | Record::LossAccepted { .. } => None,
     }
 }
@@ -76,7 +79,11 @@ fn record(record: &Record) -> Value {
             line
         }
         Record::CommittedOnePhase(promise) => promised("committed-one-phase", promise),
-        Record::Committed { txn, attempt } => decided("committed", *txn, *attempt),
+        Record::Committed { txn, attempt, decided_at } => {
+            let mut line = decided("committed", *txn, *attempt);
+            line["decided_at"] = place(*decided_at);
+            line
+        }
         Record::Aborted { txn, attempt } => decided("aborted", *txn, *attempt),
         Record::Fenced { coordinator, epoch } => {
             json!({ "kind": "fenced", "coordinator": coordinator, "epoch": epoch })
@@ -84,10 +91,13 @@ fn record(record: &Record) -> Value {
         Record::Started { epoch } => json!({ "kind": "started", "epoch": epoch }),
         Record::Decided { txn, attempt, participants, .. } => {
             let mut line = decided("decided", *txn, *attempt);
-            line["participants"] = participants
-                .iter()
-                .map(|(participant, prepared_at)| json!({ "id": participant, "prepared_at": place(*prepared_at) }))
-                .collect();
+            line["participants"] = promises(participants);
+            line
+        }
+        Record::DecidedAgain { txn, attempt, participants, first_at, .. } => {
+            let mut line = decided("decided-again", *txn, *attempt);
+            line["participants"] = promises(participants);
+            line["first_at"] = place(*first_at);
             line
         }
         Record::DecidedElsewhere { txn, attempt, participant, committed_at, .. } => {
@@ -102,12 +112,21 @@ fn record(record: &Record) -> Value {
             let txns: Vec<_> = outcomes.iter().map(|outcome| outcome.txn.to_string()).collect();
             json!({ "kind": "outcomes", "committed": txns })
         }
-        Record::Stated(stated) => {
-            let peers: Vec<_> = stated.iter().map(|(peer, at)| json!({ "id": peer, "stated": place(*at) })).collect();
-            json!({ "kind": "stated", "peers": peers })
-        }
+        Record::Stated(stated) => json!({ "kind": "stated", "peers": peers(stated) }),
+        Record::StatedDecisions(stated) => json!({ "kind": "stated-decisions", "peers": peers(stated) }),
         Record::LossAccepted { until } => json!({ "kind": "loss-accepted", "until": until.0 }),
     }
+}
+
+fn promises(participants: &[(u32, Position)]) -> Value {
+    participants
+        .iter()
+        .map(|(participant, prepared_at)| json!({ "id": participant, "prepared_at": place(*prepared_at) }))
+        .collect()
+}
+
+fn peers(stated: &[(u32, Position)]) -> Value {
+    stated.iter().map(|(peer, at)| json!({ "id": peer, "stated": place(*at) })).collect()
 }
 
 /// Null where none is known.

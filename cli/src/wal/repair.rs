@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use engine::inspect::{Lost, Plan, Repair, RepairError, Step};
 use engine::{DumpItem, Lsn, RecordKind};
-use protocol::{Record, Role, TxnId};
+use protocol::{Record, TxnId};
 use serde_json::{Value, json};
 
 use super::{failure, place, record, shown};
@@ -100,11 +100,9 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
         let document = json!({ "dir": args.dir.display().to_string(), "repaired": false, "reason": said });
         return Output { json: args.json }.say(&document, &said);
     };
-    if repair.owner().role == Role::Participant.code() {
-        let mut record = Vec::new();
-        Record::LossAccepted { until: protocol::Lsn(repair.plan_made().goes_on_at.0) }.encode(&mut record);
-        repair.begin_with(&record);
-    }
+    let mut record = Vec::new();
+    Record::LossAccepted { until: protocol::Lsn(repair.plan_made().goes_on_at.0) }.encode(&mut record);
+    repair.begin_with(&record);
     let plan = repair.plan_made();
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let backup = backup_path(&args.dir, &now);

@@ -11,7 +11,7 @@ use crate::frames::read;
 use crate::samples::{decode_message, encode_message, encode_record, messages, records};
 
 /// Kinds of records that are read and not written any more (`RECORDS.md`): they are written as their successors.
-const RETIRED_KINDS: [u8; 2] = [7, 8];
+const RETIRED_KINDS: [u8; 3] = [3, 7, 8];
 
 /// What is decoded is encoded again to the same bytes: nothing is read that is not written so.
 fn decode_both(bytes: &[u8]) {

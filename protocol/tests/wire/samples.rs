@@ -99,7 +99,7 @@ pub(crate) fn messages() -> Vec<Message> {
         prepare(PrepareMode::TwoPhase, operations()),
         prepare(PrepareMode::LocksHeldElsewhere, Vec::new()),
         prepare(PrepareMode::OnePhase, Vec::new()),
-        Message::Commit { txn, attempt, prepared_at },
+        Message::Commit { txn, attempt, prepared_at, decided_at: LATER },
         Message::Abort { txn, attempt },
         Message::AskOutcome { txn },
         Message::VoteYes { txn, attempt, prepared_at, results: results() },
@@ -109,7 +109,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::CommittedOnePhase { txn, attempt, committed_at: Position::UNKNOWN, results: None },
         Message::CommitAck { txn, attempt },
         Message::PrepareLost { txn, attempt, voted_at: AT, held_at: LATER },
-        Message::AskDecision { txn, attempt },
+        Message::AskDecision { txn, attempt, participants: vec![1, 2] },
         Message::AskStats,
         Message::Stats(Stats {
             role: Role::Coordinator,
@@ -171,7 +171,6 @@ pub(crate) fn records() -> Vec<Record> {
             participants: vec![2],
             ..promise()
         }),
-        Record::Committed { txn, attempt },
         Record::Aborted { txn, attempt },
         Record::Fenced { coordinator: 9, epoch: 4 },
         Record::Started { epoch: 4 },
@@ -183,6 +182,9 @@ pub(crate) fn records() -> Vec<Record> {
         Record::PreparedAgain { promise: promise(), first_at: AT },
         Record::Stated(vec![(1, AT), (2, LATER)]),
         Record::LossAccepted { until: LATER.lsn },
+        Record::Committed { txn, attempt, decided_at: AT },
+        Record::DecidedAgain { txn, attempt, digest, participants: vec![(1, AT)], first_at: LATER },
+        Record::StatedDecisions(vec![(1, AT), (2, LATER)]),
     ]
 }
 
@@ -193,6 +195,7 @@ pub(crate) fn old_records() -> Vec<(u8, Record)> {
     let participants = vec![(1, unchained(AT.lsn)), (2, unchained(Lsn(8_192)))];
     let (participant, committed_at) = (None, Position::UNKNOWN);
     vec![
+        (3, Record::Committed { txn, attempt, decided_at: Position::UNKNOWN }),
         (7, Record::Decided { txn, attempt, digest, participants }),
         (8, Record::DecidedElsewhere { txn, attempt, digest, participant, committed_at }),
     ]
@@ -235,12 +238,14 @@ pub(crate) fn record_name(record: &Record) -> &'static str {
         Record::Fenced { .. } => "Fenced",
         Record::Started { .. } => "Started",
         Record::Decided { .. } => "Decided",
+        Record::DecidedAgain { .. } => "DecidedAgain",
         Record::DecidedElsewhere { .. } => "DecidedElsewhere",
         Record::Finished { .. } => "Finished",
         Record::Bins { .. } => "Bins",
         Record::Outcomes(_) => "Outcomes",
         Record::PreparedAgain { .. } => "PreparedAgain",
         Record::Stated(_) => "Stated",
+        Record::StatedDecisions(_) => "StatedDecisions",
         Record::LossAccepted { .. } => "LossAccepted",
     }
 }

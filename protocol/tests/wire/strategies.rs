@@ -164,10 +164,11 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
     let attempt_of = || (txn(), attempt());
     prop_oneof![
         prepare(),
-        (attempt_of(), position()).prop_map(|((txn, attempt), prepared_at)| Message::Commit {
+        (attempt_of(), position(), position()).prop_map(|((txn, attempt), prepared_at, decided_at)| Message::Commit {
             txn,
             attempt,
-            prepared_at
+            prepared_at,
+            decided_at
         }),
         attempt_of().prop_map(|(txn, attempt)| Message::Abort { txn, attempt }),
         txn().prop_map(|txn| Message::AskOutcome { txn }),
@@ -191,7 +192,11 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
         }),
         position().prop_map(|stated| Message::Witness { stated }),
         (position(), position()).prop_map(|(stated, held)| Message::LogLost { stated, held }),
-        attempt_of().prop_map(|(txn, attempt)| Message::AskDecision { txn, attempt }),
+        (attempt_of(), participants()).prop_map(|((txn, attempt), participants)| Message::AskDecision {
+            txn,
+            attempt,
+            participants
+        }),
         (txn(), known).prop_map(|(txn, known)| Message::Outcome { txn, known }),
     ]
 }
@@ -224,12 +229,25 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         promise().prop_map(Record::Prepared),
         promise().prop_map(Record::CommittedOnePhase),
-        (txn(), attempt()).prop_map(|(txn, attempt)| Record::Committed { txn, attempt }),
+        (txn(), attempt(), position()).prop_map(|(txn, attempt, decided_at)| Record::Committed {
+            txn,
+            attempt,
+            decided_at
+        }),
         (txn(), attempt()).prop_map(|(txn, attempt)| Record::Aborted { txn, attempt }),
         any::<(u32, u32)>().prop_map(|(coordinator, epoch)| Record::Fenced { coordinator, epoch }),
         any::<u32>().prop_map(|epoch| Record::Started { epoch }),
         (txn(), attempt(), any::<u64>(), vec((any::<u32>(), position()), 0..=64))
             .prop_map(|(txn, attempt, digest, participants)| Record::Decided { txn, attempt, digest, participants }),
+        (txn(), attempt(), any::<u64>(), vec((any::<u32>(), position()), 0..=64), position()).prop_map(
+            |(txn, attempt, digest, participants, first_at)| Record::DecidedAgain {
+                txn,
+                attempt,
+                digest,
+                participants,
+                first_at
+            }
+        ),
         (txn(), attempt(), any::<u64>(), option::of(0..u32::MAX), position()).prop_map(
             |(txn, attempt, digest, participant, committed_at)| Record::DecidedElsewhere {
                 txn,
@@ -241,6 +259,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         ),
         (promise(), position()).prop_map(|(promise, first_at)| Record::PreparedAgain { promise, first_at }),
         vec((any::<u32>(), position()), 0..=256).prop_map(Record::Stated),
+        vec((any::<u32>(), position()), 0..=256).prop_map(Record::StatedDecisions),
         any::<u64>().prop_map(|until| Record::LossAccepted { until: Lsn(until) }),
         txn().prop_map(|txn| Record::Finished { txn }),
         vec(any::<u32>(), 0..=4_096).prop_map(|owners| Record::Bins { owners }),

@@ -93,12 +93,13 @@ impl Facts {
                 self.one_phase.push(ballot(&promise));
                 self.durably_committed.extend(is_durable.then(|| ballot(&promise)));
             }
-            Record::Committed { txn, attempt } => {
+            Record::Committed { txn, attempt, .. } => {
                 self.committed.push((txn, attempt));
                 self.durably_committed.extend(is_durable.then_some((txn, attempt)));
             }
             Record::Aborted { txn, attempt } => self.aborted.push((txn, attempt)),
-            Record::Decided { txn, attempt, participants, .. } => {
+            Record::Decided { txn, attempt, participants, .. }
+            | Record::DecidedAgain { txn, attempt, participants, .. } => {
                 let promised = participants.into_iter().map(|(participant, at)| (participant, place(at))).collect();
                 self.decided.push(Decision { ballot: (txn, attempt), promised });
                 self.durably_decided.extend(is_durable.then_some((txn, attempt)));
@@ -113,6 +114,7 @@ impl Facts {
             | Record::Bins { .. }
             | Record::Outcomes(_)
             | Record::Stated(_)
+            | Record::StatedDecisions(_)
             | Record::LossAccepted { .. } => {}
         }
     }

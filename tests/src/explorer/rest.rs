@@ -39,7 +39,9 @@ impl Cluster {
         let told = state.told.iter().filter(|(client, _)| *client as usize == at);
         let answers: Vec<_> = told.map(|(_, answer)| self.messages.get(*answer)).collect();
         let committed = answers.iter().any(|answer| matches!(answer, Message::Committed { .. }));
-        if !committed && !answers.iter().any(|answer| matches!(answer, Message::Aborted { .. })) {
+        // BUSY: a coordinator that has started anew has not met everyone, and has begun nothing.
+        if !committed && !answers.iter().any(|answer| matches!(answer, Message::Aborted { .. } | Message::Busy { .. }))
+        {
             return Err(format!("the client of {id:?} has no answer"));
         }
         for participant in self.scene.parts(id) {

@@ -207,9 +207,13 @@ impl Node {
                 matches!(record, Record::Prepared(promise) if (promise.txn, promise.attempt, at) == said)
                     || matches!(record, Record::PreparedAgain { promise, first_at } if (promise.txn, promise.attempt, *first_at) == said)
             })
-        } else if let Message::Commit { txn, .. } = message {
-            is_durable(&|_, record| {
-                matches!(record, Record::Decided { txn: decided, .. } if decided == txn) || remembers(record, *txn)
+        } else if let Message::Commit { txn, attempt, decided_at, .. } = message {
+            is_durable(&|at, record| {
+                let said = (*txn, *attempt, *decided_at);
+                matches!(record, Record::Decided { txn, attempt, .. } if (*txn, *attempt, at) == said)
+                    || matches!(record, Record::DecidedAgain { txn, attempt, first_at, .. } if (*txn, *attempt, *first_at) == said)
+                    || matches!(record, Record::Decided { txn: decided, .. } if decided == txn && !decided_at.is_known())
+                    || (!decided_at.is_known() && remembers(record, *txn))
             })
         } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {
             let says = if let Message::CommittedOnePhase { committed_at, .. } = message {

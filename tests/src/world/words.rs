@@ -31,8 +31,8 @@ pub fn message(message: &Message) -> String {
             let what = operations(&prepare.operations);
             format!("Prepare {:?} {} age {age} ({mode}): {what}", prepare.txn, prepare.attempt)
         }
-        Message::Commit { txn, attempt, prepared_at } => {
-            format!("Commit {txn:?} {attempt} promised at {}", place(*prepared_at))
+        Message::Commit { txn, attempt, prepared_at, decided_at } => {
+            format!("Commit {txn:?} {attempt} promised at {}, decided at {}", place(*prepared_at), place(*decided_at))
         }
         Message::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
         Message::AskOutcome { txn } => format!("AskOutcome {txn:?}"),
@@ -53,7 +53,10 @@ pub fn message(message: &Message) -> String {
         }
         Message::Witness { stated } => format!("Witness of {}", place(*stated)),
         Message::LogLost { stated, held } => format!("LogLost {}, the latest is {}", place(*stated), place(*held)),
-        Message::AskDecision { txn, attempt } => format!("AskDecision {txn:?} {attempt}"),
+        Message::AskDecision { txn, attempt, participants } => {
+            let all: Vec<_> = participants.iter().map(|number| format!("p{number}")).collect();
+            format!("AskDecision {txn:?} {attempt} of {}", all.join(" "))
+        }
         Message::Outcome { txn, known } => {
             let known = match known {
                 KnownOutcome::Committed => "committed",
@@ -76,12 +79,18 @@ pub fn record(record: &Record) -> String {
             format!("PreparedAgain {}, first at {}", promise_words(promise), place(*first_at))
         }
         Record::CommittedOnePhase(promise) => format!("CommittedOnePhase {}", promise_words(promise)),
-        Record::Committed { txn, attempt } => format!("Committed {txn:?} {attempt}"),
+        Record::Committed { txn, attempt, decided_at } => {
+            format!("Committed {txn:?} {attempt}, decided at {}", place(*decided_at))
+        }
         Record::Aborted { txn, attempt } => format!("Aborted {txn:?} {attempt}"),
         Record::Fenced { coordinator, epoch } => format!("Fenced c{coordinator} epoch {epoch}"),
         Record::Started { epoch } => format!("Started epoch {epoch}"),
         Record::Decided { txn, attempt, participants, .. } => {
             format!("Decided {txn:?} {attempt}, to tell: {}", places('p', participants))
+        }
+        Record::DecidedAgain { txn, attempt, participants, first_at, .. } => {
+            let (to_tell, first_at) = (places('p', participants), place(*first_at));
+            format!("DecidedAgain {txn:?} {attempt}, to tell: {to_tell}, first at {first_at}")
         }
         Record::DecidedElsewhere { txn, attempt, participant: Some(participant), committed_at, .. } => {
             format!("DecidedElsewhere {txn:?} {attempt}, p{participant} at {}", place(*committed_at))
@@ -96,6 +105,7 @@ pub fn record(record: &Record) -> String {
             format!("Outcomes {}", all.join(" "))
         }
         Record::Stated(stated) => format!("Stated {}", places('n', stated)),
+        Record::StatedDecisions(stated) => format!("StatedDecisions {}", places('n', stated)),
         Record::LossAccepted { until } => format!("LossAccepted until {until}"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use client::{Client, Outcome, Transaction};
 use protocol::record::{CommittedOutcome, Promise};
-use protocol::{Age, Attempt, Reason, Record, Role, TxnId};
+use protocol::{Age, Attempt, Position, Reason, Record, Role, TxnId};
 use serde_json::Value;
 use tests::processes::{Cluster, Node, assent};
 use tests::transfers::{assert_conserved, connect, keep_transferring, open_accounts};
@@ -163,6 +163,56 @@ fn a_directory_that_is_replaced_by_an_older_copy_is_found_and_promises_nothing()
 }
 
 #[test]
+fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_until_its_repair() {
+    let mut cluster = cluster_with_transfers(200);
+    let older = cluster.folder().join("older");
+    cluster.node(0).terminate();
+    copy(&cluster.coordinator.data, &older);
+    cluster.node(0).start();
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        transfer_some(&client, 200, 200).await;
+    });
+    stop(&mut cluster);
+    let (code, report) = check(&cluster);
+    assert_eq!(code, 0, "{report:#}");
+
+    let data = cluster.coordinator.data.clone();
+    std::fs::remove_dir_all(&data).expect("it is removed");
+    std::fs::rename(&older, &data).expect("it is put in its place");
+    let (code, report) = check(&cluster);
+    assert_eq!(code, 1, "{report:#}");
+    assert!(faults(&report).contains(&("record-missing", "c1")), "{report:#}");
+
+    (0..=3).for_each(|place| cluster.node(place).start());
+    cluster.participants.iter().for_each(|node| await_log(node, "the log of coordinator 1 has lost records"));
+    await_log(&cluster.coordinator, "the log of coordinator 1 has lost records");
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        let everything = Transaction::new().totals("balance/", "balance0");
+        let Ok(Outcome::Aborted { refusal, .. }) = client.submit(everything).await else { panic!("it is refused") };
+        assert_eq!((refusal.reason, refusal.participant), (Reason::LogLost, None));
+    });
+    stop(&mut cluster);
+
+    let said = cluster.coordinator.log();
+    let named = said.split("--accept-loss-after ").skip(1);
+    let named = named.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let until = named.filter_map(|lsn| lsn.parse::<u64>().ok()).max().expect("the alarm names what to accept");
+    let mut repair = Command::new(assent());
+    repair.args(["wal", "repair", "--accept-loss-after", &until.to_string()]).arg(&data);
+    let repaired = repair.output().expect("it runs");
+    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stdout));
+    (0..=3).for_each(|place| cluster.node(place).start());
+    run(async {
+        let client = connect(&cluster.coordinator.address).await;
+        let write = (1..=ACCOUNTS).fold(Transaction::new(), |all, account| all.put(format!("after/{account}"), "1"));
+        let outcome = client.submit(write).await;
+        assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    });
+}
+
+#[test]
 fn a_damaged_log_is_compared_as_far_as_it_goes_and_its_repair_is_accepted() {
     let mut cluster = cluster_with_transfers(300);
     stop(&mut cluster);
@@ -213,7 +263,7 @@ fn a_commit_that_only_a_checkpoint_remembers_is_compared_with_the_aborts_of_othe
         participants: vec![1, 2],
     };
     let promised = Record::Prepared(promise);
-    let committed = [promised.clone(), Record::Committed { txn, attempt }];
+    let committed = [promised.clone(), Record::Committed { txn, attempt, decided_at: Position::UNKNOWN }];
     let aborted = [promised, Record::Aborted { txn, attempt }];
     let remembered = |attempt| [Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest: 7, coordinator: 1 }])];
 

@@ -112,12 +112,13 @@ fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
 fn what_ends_a_promise_fits_in_the_block_that_is_kept_for_it() {
     let (txn, attempt) = (TxnId(u128::MAX), Attempt { epoch: u32::MAX, number: u32::MAX });
     let at = Position { lsn: Lsn(u64::MAX), chain: u64::MAX };
-    let participants = (0..PARTICIPANTS_MAX as u32).map(|number| (number, at)).collect();
+    let participants: Vec<_> = (0..PARTICIPANTS_MAX as u32).map(|number| (number, at)).collect();
     for record in [
+        Record::DecidedAgain { txn, attempt, digest: u64::MAX, participants: participants.clone(), first_at: at },
         Record::Decided { txn, attempt, digest: u64::MAX, participants },
         Record::DecidedElsewhere { txn, attempt, digest: u64::MAX, participant: Some(1), committed_at: at },
         Record::Finished { txn },
-        Record::Committed { txn, attempt },
+        Record::Committed { txn, attempt, decided_at: at },
         Record::Aborted { txn, attempt },
     ] {
         let mut bytes = Vec::new();
