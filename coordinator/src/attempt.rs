@@ -1,5 +1,6 @@
 //! An attempt: prepares go out, votes come in, and it is decided, given up, or tried again.
 
+use planted::planted;
 use protocol::{Attempt, Effects, Message, NodeId, OperationResult, Position, Reason, Record, Refusal, Tick, TxnId};
 
 use crate::delivery::ELSEWHERE;
@@ -22,7 +23,8 @@ impl Coordinator {
         open.phase = Phase::Preparing;
         let held_back = open.held_back();
         for (at, branch) in open.branches.iter_mut().enumerate() {
-            branch.vote = if Some(at) == held_back { Vote::NotAsked } else { Vote::Awaited };
+            branch.vote =
+                if Some(at) == held_back && !planted!("reader-not-held-back") { Vote::NotAsked } else { Vote::Awaited };
         }
         self.wait_until(txn, due);
         self.ask_awaited(txn, None, effects);
@@ -56,7 +58,11 @@ impl Coordinator {
     /// The open transaction whose present attempt this is.
     pub(crate) fn preparing(&mut self, txn: TxnId, attempt: Attempt) -> Option<&mut Open> {
         match self.txns.get_mut(&txn) {
-            Some(Txn::Open(open)) if open.phase == Phase::Preparing && open.attempt == attempt => Some(open),
+            Some(Txn::Open(open))
+                if open.phase == Phase::Preparing && (open.attempt == attempt || planted!("late-vote-counted")) =>
+            {
+                Some(open)
+            }
             Some(Txn::Open(_) | Txn::Delivering(_)) | None => None,
         }
     }
@@ -78,6 +84,11 @@ impl Coordinator {
         };
         match open.branch_of(participant) {
             Some(branch) if branch.vote == Vote::Awaited => branch.vote = vote,
+            Some(_) if planted!("vote-counted-twice") => {
+                if let Some(other) = open.branches.iter_mut().find(|branch| branch.vote == Vote::Awaited) {
+                    other.vote = vote;
+                }
+            }
             Some(_) | None => return,
         }
         match open.tally() {
@@ -190,6 +201,10 @@ impl Coordinator {
         let Some(branch) = open.branch_of(participant) else { return };
         refusal.participant = Some(participant);
         refusal.operation = refusal.operation.and_then(|at| branch.part.places.get(at as usize).copied());
+        if planted!("no-ignored") {
+            let results = branch.part.operations.iter().map(|_| OperationResult::Done).collect();
+            return self.on_vote(now, participant, Ballot { txn, attempt, vote: Vote::ReadOnly { results } }, effects);
+        }
         abort_attempt(txn, open, Some(participant), effects);
         if refusal.reason == Reason::NoWitness {
             // It was lost, or overtaken by the prepare.

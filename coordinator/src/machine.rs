@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
+use planted::planted;
 use protocol::limits::DECIDED_BYTES_MAX;
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
@@ -92,7 +93,7 @@ impl Coordinator {
                 let refusal = open.last_refusal.unwrap_or(Refusal::by_coordinator(Reason::Unavailable));
                 let past_deadline = now >= open.deadline;
                 match open.phase {
-                    Phase::Preparing if open.is_one_phase() => {
+                    Phase::Preparing if open.is_one_phase() && !planted!("one-phase-given-up") => {
                         self.wait_until(txn, now.plus_us(self.config.prepare_timeout_us));
                         self.ask_again(txn, None, effects);
                     }
@@ -120,6 +121,7 @@ impl Machine for Coordinator {
         match record {
             Record::Started { epoch } => self.epoch = epoch.max(self.epoch),
             Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
+            Record::Decided { .. } | Record::DecidedAgain { .. } if planted!("decision-not-replayed") => {}
             Record::Decided { txn, attempt, digest, participants } => {
                 self.deliver_again(txn, Decision { attempt, digest, decided_at: at }, participants);
             }
@@ -165,7 +167,7 @@ impl Machine for Coordinator {
             }
             Some(_) => {}
         }
-        self.epoch += 1;
+        self.epoch += u32::from(!planted!("epoch-not-raised") || self.epoch == 0);
         effects.log(&Record::Started { epoch: self.epoch });
         self.committed.settle();
         self.timers.clear();
@@ -214,7 +216,9 @@ impl Machine for Coordinator {
                 effects.log(&Record::Bins { owners: bins.owners().to_vec() });
             }
             for (txn, known) in &self.txns {
-                if let Txn::Delivering(delivery) = known {
+                if let Txn::Delivering(delivery) = known
+                    && !planted!("decisions-forgotten")
+                {
                     let Decision { attempt, digest, decided_at: first_at } = delivery.decision;
                     let participants = delivery.unacked.clone();
                     effects.log(&Record::DecidedAgain { txn: *txn, attempt, digest, participants, first_at });

@@ -3,6 +3,8 @@
 //! Invariant: a segment leaves the superblock's list only together with the newer checkpoint, and only if every record
 //! that emptied it is durable; its file is reused only when that superblock is. Not here: the writes (`store`).
 
+use planted::planted;
+
 use crate::ledger::Ticket;
 use crate::limits::{COMPACT_BELOW_PERCENT, COMPACT_BYTES_MAX};
 use crate::lsn::Lsn;
@@ -44,6 +46,7 @@ pub(crate) fn victims(superblock: &Superblock, table: &Table, begin: Lsn) -> Vec
 
 /// Segments before the checkpoint's begin that no value lives in.
 pub(crate) fn empty_segments(superblock: &Superblock, table: &Table, begin: Lsn) -> Vec<u64> {
-    let older = superblock.segments.range(..begin.segment(superblock.segment_bytes));
+    let first_kept = begin.segment(superblock.segment_bytes) + u64::from(planted!("needed-segment-freed"));
+    let older = superblock.segments.range(..first_kept);
     older.map(|(&index, _)| index).filter(|&index| table.live_bytes(index) == 0).collect()
 }

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use planted::planted;
+
 use crate::buffer::Buffer;
 use crate::error::{ADVICE_SHORT, LogError, advice};
 use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RECORD_HEAD_BYTES, RecordKind, padded};
@@ -312,7 +314,7 @@ impl Log {
         let group = self.in_flight.take().expect("a completion belongs to the group in flight");
         let failed = |reason, advice| LogError::Write { file: file(group.lsn), lsn: group.lsn, reason, advice };
         match completion.result {
-            Ok(written) if written == group.bytes => {
+            Ok(written) if written == group.bytes || planted!("short-write-taken") => {
                 self.durable = group.end;
                 self.last_kind = Some(group.kind);
                 self.give_back(completion.buffer);

@@ -50,7 +50,7 @@ struct State {
     /// Writes in flight as they were issued, oldest first.
     issued: VecDeque<(u32, usize, Vec<u8>)>,
     operations: u64,
-    fired: u64,
+    fired: Vec<Fault>,
     faults: BTreeMap<u64, Fault>,
     off: bool,
     held: bool,
@@ -95,7 +95,7 @@ impl State {
         self.operations += 1;
         let fault = self.faults.remove(&self.operations);
         self.off = fault == Some(Fault::PowerCut);
-        self.fired += u64::from(fault.is_some());
+        self.fired.extend(fault);
         Ok(fault)
     }
 
@@ -103,7 +103,7 @@ impl State {
     fn operation(&mut self) -> io::Result<Option<Fault>> {
         let fault = self.write_operation()?;
         if let Some(lie @ (Fault::Lost | Fault::Misdirected)) = fault {
-            self.fired -= 1;
+            self.fired.pop();
             self.faults.entry(self.operations + 1).or_insert(lie);
             return Ok(None);
         }
@@ -204,10 +204,10 @@ impl Memory {
         self.state().operations
     }
 
-    /// Faults that have happened so far.
+    /// Faults that have happened since this was last asked, the oldest first.
     #[must_use]
-    pub fn fired(&self) -> u64 {
-        self.state().fired
+    pub fn take_fired(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.state().fired)
     }
 
     /// Plans a fault for the operation that is the `nth` from now, counted from 1.
@@ -464,7 +464,7 @@ impl Storage for Memory {
         } else {
             let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
             if state.space_bytes.is_some_and(|space| used + bytes > space) {
-                state.fired += 1;
+                state.fired.push(Fault::NoSpace);
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.prepare_file()?;

@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
+use planted::planted;
+
 use crate::error::{LogError, advice};
 use crate::ledger::{Ledger, Ticket};
 use crate::limits::{NO_SPACE_RETRY_US, NO_SPACE_WARN_US, SEGMENTS_MAX, SPARE_SEGMENTS_MAX};
@@ -76,7 +78,7 @@ impl Segments {
         storage: &Arc<dyn Storage>,
     ) {
         if let Next::Listing { ticket } = self.next
-            && ledger.is_durable(ticket)
+            && (ledger.is_durable(ticket) || planted!("segment-unlisted"))
         {
             self.ready_through += 1;
             self.next = Next::Idle;
@@ -84,7 +86,9 @@ impl Segments {
         let wanted = self.ready_through <= position.segment(self.segment_bytes);
         let slot = match self.next {
             Next::Idle if wanted && ledger.wanted().segments.len() < SEGMENTS_MAX => self.take_slot(),
-            Next::NoSpace { slot, retry_at_us } if now_us >= retry_at_us => self.spares.pop().unwrap_or(slot),
+            Next::NoSpace { slot, retry_at_us } if now_us >= retry_at_us && !planted!("space-forgotten") => {
+                self.spares.pop().unwrap_or(slot)
+            }
             Next::Idle | Next::Creating { .. } | Next::Listing { .. } | Next::NoSpace { .. } => return,
         };
         worker.submit(storage, Job::Create { slot, bytes: self.segment_bytes });

@@ -17,6 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine::{Disk, Store};
+use planted::planted;
 use protocol::{Effects, Machine, Message, NodeId, Outbox, Tick};
 use tokio::time::{Instant, Sleep};
 
@@ -128,6 +129,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         peers.keep_on(keeping);
         let mut batch = std::mem::take(&mut self.batch);
         std::mem::swap(&mut *hub.inbox.borrow_mut(), &mut batch);
+        if planted!("last-message-dropped") {
+            _ = batch.pop();
+        }
         for (from, message) in batch.drain(..) {
             if let Some(message) = peers.pass_or_keep(from, message) {
                 self.hand(now, from, message, &mut peers);

@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 
+use planted::planted;
 use protocol::frame::{self, FRAME_HEADER_BYTES};
 use protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGE_BYTES_MAX};
 use protocol::{Lsn, Message};
@@ -77,7 +78,9 @@ impl Outbox {
     /// Lets go what the log now allows.
     pub(crate) fn release(&mut self, durable: Lsn) {
         self.durable = self.durable.max(durable);
-        while let Some(run) = self.runs.front().copied().filter(|run| run.gate <= self.durable) {
+        while let Some(run) =
+            self.runs.front().copied().filter(|run| run.gate <= self.durable || planted!("gate-ignored"))
+        {
             self.frames.append_encoded(&self.held[self.held_from..run.end]);
             self.held_from = run.end;
             self.runs.pop_front();

@@ -161,10 +161,10 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         self.lines.values().any(|(intake, _)| intake.connection.is_keeping())
     }
 
-    /// Bytes that wait to leave, on all connections.
+    /// Bytes that wait to leave on a connection.
     #[must_use]
-    pub fn unsent_bytes(&self) -> usize {
-        self.lines.values().map(|(intake, _)| intake.connection.outbox.borrow().unsent_bytes()).sum()
+    pub fn unsent_bytes(&self, line: u64) -> usize {
+        self.lines.get(&line).map_or(0, |(intake, _)| intake.connection.outbox.borrow().unsent_bytes())
     }
 
     /// Alarms that the node has written down, for its operator.

@@ -13,6 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use planted::planted;
 use protocol::{Age, TxnId};
 use rustc_hash::FxBuildHasher;
 
@@ -41,7 +42,7 @@ impl LockSet {
         keys.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
             if same {
-                kept.1 = kept.1.max(later.1);
+                kept.1 = if planted!("upgrade-forgotten") { kept.1.min(later.1) } else { kept.1.max(later.1) };
             }
             same
         });
@@ -216,6 +217,9 @@ impl LockTable {
     pub(crate) fn reads_of(&self, txn: TxnId) -> (Vec<Bytes>, Vec<(Bytes, Bytes)>) {
         let Some(owner) = self.owners.get(&txn) else { return (Vec::new(), Vec::new()) };
         let shared = owner.set.keys.iter().filter(|(_, mode)| *mode == Mode::Shared);
+        if planted!("read-locks-unlogged") {
+            return (Vec::new(), Vec::new());
+        }
         (shared.map(|(key, _)| key.clone()).collect(), owner.set.ranges.clone())
     }
 
@@ -260,7 +264,8 @@ impl LockTable {
     /// Visits every request before `arrival` that conflicts with `set`.
     fn for_each_conflict(&self, txn: TxnId, set: &LockSet, arrival: u64, mut visit: impl FnMut(&Request)) {
         let mut meet = |request: &Request, mode: Mode| {
-            let conflicts = mode == Mode::Exclusive || request.mode == Mode::Exclusive;
+            let conflicts =
+                (mode == Mode::Exclusive && !planted!("read-locks-dropped")) || request.mode == Mode::Exclusive;
             if conflicts && request.arrival < arrival && request.txn != txn {
                 visit(request);
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::Table;
 use hashbrown::HashMap;
+use planted::planted;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
     Effects, Evidence, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Retention, Role, StartError,
@@ -105,6 +106,7 @@ impl Participant {
     /// What a transaction does whose time has come: it stops waiting, or asks.
     pub(crate) fn on_due(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
         match self.txns.get_mut(&txn) {
+            Some(Active::Prepared(_)) if planted!("doubt-aborted") => self.abandon(txn, effects),
             Some(Active::Prepared(prepared)) => {
                 let longer_us = (prepared.ask_interval_us * 2).min(self.config.ask_interval_us_max);
                 prepared.ask_interval_us = longer_us;
@@ -112,7 +114,9 @@ impl Participant {
                 self.timers.set(prepared.ask_at, txn);
                 let coordinator = NodeId::coordinator(prepared.promise.coordinator);
                 // A question promises nothing.
-                effects.send_now(coordinator, &prepared.question());
+                if !planted!("doubt-unasked") {
+                    effects.send_now(coordinator, &prepared.question());
+                }
             }
             Some(Active::Waiting { .. }) => {
                 if let Some(Active::Waiting { prepare, .. }) = self.take(txn) {
@@ -243,7 +247,9 @@ impl Machine for Participant {
                 effects.log(&Record::Fenced { coordinator: *coordinator, epoch: *epoch });
             }
             for active in self.txns.values_mut() {
-                if let Active::Prepared(prepared) = active {
+                if let Active::Prepared(prepared) = active
+                    && !planted!("promises-forgotten")
+                {
                     let Prepared { promise, first_at, .. } = &*prepared;
                     let again = Record::PreparedAgain { promise: promise.clone(), first_at: *first_at };
                     prepared.at = effects.log(&again).lsn;

@@ -1,5 +1,6 @@
 //! What ends a transaction here: its coordinator's decision, or its coordinator's replacement.
 
+use planted::planted;
 use protocol::message::KnownOutcome;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{Attempt, Effects, Lsn, Message, NodeId, Position, Record, TxnId};
@@ -22,7 +23,9 @@ impl Participant {
         let answer_to = NodeId::coordinator(coordinator);
         let held_at = self.promised_at(coordinator, txn, attempt);
         if held_at.is_some_and(|held_at| !voted_at.is_known() || held_at == voted_at) {
-            effects.log(&Record::Committed { txn, attempt, decided_at });
+            if !planted!("commit-unlogged") {
+                effects.log(&Record::Committed { txn, attempt, decided_at });
+            }
             self.commit(txn, decided_at);
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
         } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
@@ -63,10 +66,9 @@ impl Participant {
     }
 
     pub(crate) fn on_abort(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
-        let meant = self
-            .txns
-            .get(&txn)
-            .is_some_and(|active| active.coordinator() == coordinator && active.attempt() <= attempt);
+        let meant = self.txns.get(&txn).is_some_and(|active| {
+            active.coordinator() == coordinator && (active.attempt() <= attempt || planted!("old-abort-taken"))
+        });
         if meant {
             self.abandon(txn, effects);
         }
@@ -107,7 +109,7 @@ impl Participant {
             })
             .collect();
         in_doubt.sort_unstable_by_key(|(txn, _)| *txn);
-        for (_, question) in in_doubt {
+        for (_, question) in in_doubt.into_iter().filter(|_| !planted!("doubt-unasked")) {
             // A question promises nothing.
             effects.send_now(NodeId::coordinator(coordinator), &question);
         }

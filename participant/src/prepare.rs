@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use planted::planted;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
 use protocol::{
@@ -58,6 +59,7 @@ impl Participant {
         }
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         match self.refused.get(prepare.coordinator, txn) {
+            Some(_) if planted!("refusal-forgotten") => false,
             Some((latest, refusal)) if attempt == latest => {
                 let vote = Message::VoteNo { txn, attempt, refusal };
                 effects.send(NodeId::coordinator(prepare.coordinator), &vote);
@@ -84,7 +86,7 @@ impl Participant {
     /// What this participant knows of the transaction already. A later attempt ends an earlier one.
     fn standing(&mut self, prepare: &Prepare, digest: u64, effects: &mut Effects<'_>) -> Standing {
         let txn = prepare.txn;
-        if let Some(outcome) = self.committed.get(txn) {
+        if let Some(outcome) = self.committed.get(txn).filter(|_| !planted!("retry-done-anew")) {
             return if outcome.digest == digest { Standing::Committed } else { Standing::Refused(Reason::IdReused) };
         }
         let Some(active) = self.txns.get(&txn) else { return Standing::New };
@@ -127,7 +129,8 @@ impl Participant {
         let objection = self.objection(prepare.coordinator);
         if objection.is_some() {
             objection
-        } else if self.txns.len() >= self.config.in_flight_txns_max || self.is_full(operation::bytes_of_digest(digest))
+        } else if (self.txns.len() >= self.config.in_flight_txns_max && !planted!("participant-unbounded"))
+            || self.is_full(operation::bytes_of_digest(digest))
         {
             Some(Reason::Busy)
         } else if logs && effects.room() == Room::Scarce {
@@ -204,6 +207,9 @@ impl Participant {
                 effects.send(coordinator, &Message::VoteYes { txn, attempt, prepared_at: at, results });
                 if let Record::Prepared(promise) = record {
                     self.hold(now, promise, at, at.lsn);
+                }
+                if planted!("locks-dropped") {
+                    self.release(txn);
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! - `power.rs`, `carry.rs`, `asking.rs`, `inject.rs`: what happens to nodes, connections, clients, and what a fault does;
 //!   `course.rs`: from the first rows to the last start.
 //! - `check.rs`: what must hold at the end; `report.rs`: what was seen on the way.
-//! - `minimise.rs`: which of the faults a failure needs.
+//! - `minimise.rs`: which of the faults a failure needs; `plant.rs`: whether bugs would be found.
 //!
 //! The nodes are [`node::SimulatedNode`]s: the driver, gate, frames, log, recovery and machines of the daemons, unchanged.
 //!
@@ -24,6 +24,7 @@ mod inject;
 pub mod minimise;
 pub mod network;
 pub mod plan;
+pub mod plant;
 mod power;
 pub mod report;
 pub mod world;

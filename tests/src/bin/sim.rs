@@ -8,13 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use planted::{BUGS, Bug};
 use tests::sim::minimise::minimise;
 use tests::sim::plan::Plan;
+use tests::sim::plant::{Search, run_with, search};
 use tests::sim::report::Counts;
 use tests::sim::world::{Run, run};
 
 /// From so many runs on, a fault that never happened is a failure.
 const RUNS_FOR_ALL_FAULTS: u64 = 500;
+
+/// Seeds that may be needed to find a planted bug.
+const SEEDS_PER_BUG: u64 = 1_000;
 
 /// Runs that may fail before the rest is left out.
 const FAILURES_MAX: usize = 10;
@@ -25,9 +30,10 @@ const FAILURES_MAX: usize = 10;
 #[derive(Parser)]
 #[command(name = "sim", after_help = EXAMPLES)]
 struct Flags {
-    /// The seeds to run, the last one not included; `commit` stands for 500 that follow from the commit checked out here
-    #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds, default_value = "0..500")]
-    seeds: (u64, u64),
+    /// The seeds to run, the last one not included; `commit` stands for 500 that follow from the commit checked out here;
+    /// 0..500 if not given
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds)]
+    seeds: Option<(u64, u64)>,
     /// Run this seed alone
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
@@ -43,6 +49,9 @@ struct Flags {
     /// Do not look for the smallest list of faults when a run fails
     #[arg(long)]
     no_minimise: bool,
+    /// Run with a planted bug, or search for each of `all`: until a seed finds it, of 0..1000 if no seeds are given
+    #[arg(long, value_name = "NAME", value_parser = parse_bugs)]
+    plant: Option<Bugs>,
     /// Print the report for programs
     #[arg(long)]
     json: bool,
@@ -50,10 +59,20 @@ struct Flags {
 
 const EXAMPLES: &str = "Examples:
   cargo run --release -p tests --bin sim -- --seeds 0..10000
-  cargo run --release -p tests --bin sim -- --seed 7 --faults 3,8 --trace";
+  cargo run --release -p tests --bin sim -- --seed 7 --faults 3,8 --trace
+  RUSTFLAGS=\"--cfg planted\" cargo run --release --target-dir target/planted -p tests --bin sim -- --plant all";
+
+impl Flags {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, Into::into)).max(1)
+    }
+}
 
 #[derive(Clone)]
 struct Numbers(BTreeSet<usize>);
+
+#[derive(Clone)]
+struct Bugs(Vec<Bug>);
 
 fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
     if text == "commit" {
@@ -74,8 +93,26 @@ fn parse_faults(text: &str) -> Result<Numbers, String> {
     numbers.map(Numbers).map_err(|_| "give the numbers of faults as in 3,8,13, or `none`".to_owned())
 }
 
+fn parse_bugs(text: &str) -> Result<Bugs, String> {
+    if !planted::CONTAINED {
+        return Err("this build contains no planted bugs; build it with RUSTFLAGS=\"--cfg planted\", in a target \
+                    directory of its own: RUSTFLAGS=\"--cfg planted\" cargo run --release --target-dir target/planted \
+                    -p tests --bin sim -- --plant NAME"
+            .to_owned());
+    }
+    if text == "all" {
+        return Ok(Bugs(BUGS.to_vec()));
+    }
+    let bug = BUGS.iter().find(|bug| bug.name == text);
+    let names: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
+    bug.map(|bug| Bugs(vec![*bug])).ok_or_else(|| format!("give `all` or one of {}", names.join(", ")))
+}
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    if let (None, Some(bugs)) = (flags.seed, &flags.plant) {
+        return search_all(bugs, &flags);
+    }
     if let Some(seed) = flags.seed {
         return run_one(seed, &flags);
     }
@@ -103,7 +140,8 @@ fn main() -> ExitCode {
 fn run_one(seed: u64, flags: &Flags) -> ExitCode {
     let whole = Plan::of(seed);
     let plan = flags.faults.as_ref().map_or_else(|| whole.clone(), |Numbers(kept)| whole.with_only(kept));
-    let run = run(&plan, flags.trace);
+    let bug = flags.plant.as_ref().and_then(|Bugs(bugs)| bugs.first().copied());
+    let run = run_with(bug, &plan, flags.trace);
     let mut out = std::io::stdout().lock();
     for line in &run.lines {
         if writeln!(out, "{line}").is_err() {
@@ -117,7 +155,7 @@ fn run_one(seed: u64, flags: &Flags) -> ExitCode {
     if run.failures.is_empty() {
         return ExitCode::SUCCESS;
     }
-    if flags.faults.is_some() {
+    if flags.faults.is_some() || bug.is_some() {
         run.failures.iter().for_each(|failure| println!("FAILED: {}: {}", failure.checker, failure.what));
     } else {
         tell_failure(&run, flags);
@@ -125,10 +163,37 @@ fn run_one(seed: u64, flags: &Flags) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Searches for planted bugs, one after the other.
+fn search_all(Bugs(bugs): &Bugs, flags: &Flags) -> ExitCode {
+    // Panics are failures like others, and expected here.
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut searches = Vec::new();
+    if !flags.json {
+        println!("| bug | what it breaks | found by | after seeds |\n|---|---|---|---|");
+    }
+    for bug in bugs {
+        let search = search(*bug, flags.seeds.unwrap_or((0, SEEDS_PER_BUG)), flags.threads());
+        if !flags.json {
+            println!("{}", search.row());
+        }
+        searches.push(search);
+    }
+    let missed: Vec<&str> =
+        searches.iter().filter(|search| search.found.is_none()).map(|search| search.bug.name).collect();
+    if flags.json {
+        let searches: Vec<_> = searches.iter().map(Search::json).collect();
+        println!("{}", serde_json::json!({ "bugs": searches, "missed": missed }));
+    }
+    if !missed.is_empty() {
+        eprintln!("not found: {}", missed.join(", "));
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// Runs all seeds in threads, each its own world.
 fn run_all(flags: &Flags) -> (Counts, Vec<Run>) {
-    let (from, to) = flags.seeds;
-    let threads = flags.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, Into::into)).max(1);
+    let (from, to) = flags.seeds.unwrap_or((0, RUNS_FOR_ALL_FAULTS));
+    let threads = flags.threads();
     let next = AtomicU64::new(from);
     let all = Mutex::new((Counts::default(), Vec::new()));
     std::thread::scope(|scope| {

@@ -4,7 +4,7 @@ use protocol::{Message, Reason};
 
 use crate::sim::fault::Kind;
 use crate::sim::host::State;
-use crate::sim::network::{self, End, Link};
+use crate::sim::network::{self, End, Link, Tampering};
 use crate::sim::world::{Event, World};
 use crate::world::words;
 
@@ -147,14 +147,24 @@ impl World<'_> {
         let from = self.links[link].ends[direction];
         if direction == 1 && link < self.plan.setup.coordinators * self.plan.setup.participants {
             let is_conflict = |message: &Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Conflict);
-            self.counts.conflicts +=
-                network::messages(&bytes).iter().filter(|message| is_conflict(message)).count() as u64;
+            for message in network::messages(&bytes) {
+                self.counts.conflicts += u64::from(is_conflict(&message));
+                if let (Message::CommitAck { txn, .. }, End::Node(host)) = (&message, from) {
+                    self.hosts[host].acknowledged.insert(*txn);
+                }
+            }
         }
         if self.trace.lines.is_some() {
             for message in network::messages(&bytes) {
                 let to = self.links[link].ends[1 - direction];
                 self.tell(|| format!("{from:?} -> {to:?} {}", words::message(&message)));
             }
+        }
+        let is_between_nodes = link < self.plan.setup.coordinators * self.plan.setup.participants;
+        let often = self.plan.setup.duplicates_per_mille;
+        if often > 0 && is_between_nodes && self.random.per_mille(often) {
+            let later_us = self.random.scale(100, 500_000);
+            self.links[link].pipes[direction].tampering.push((1, Tampering::Duplicate { later_us }));
         }
         if self.links[link].pipes[direction].tampering.is_empty() {
             return self.enqueue(link, direction, bytes);

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use protocol::{Operation, Role};
+use engine::RecoveryReport;
+use protocol::{Operation, Reason, Role};
 
 use crate::judge::Outcome;
+use crate::judge::history::Transaction;
 use crate::sim::check::{self, Failure};
 use crate::sim::host::{Host, State};
 use crate::sim::network::End;
@@ -20,8 +22,14 @@ const LOAD_US_MAX: u64 = 300_000_000;
 /// Time in which a world without faults has to come to rest.
 const REST_US_MAX: u64 = 180_000_000;
 
+/// Time that it rests at least: a log that found no space looks again each second.
+const REST_US_MIN: u64 = 3_000_000;
+
 /// Time in which the last transactions have to commit.
 const PROBE_US_MAX: u64 = 30_000_000;
+
+/// Time in which what was written last becomes durable and is sealed, besides the idle time before that.
+const QUIET_US: u64 = 500_000;
 
 /// How often it is looked whether there is rest.
 const LOOK_US: u64 = 20_000;
@@ -39,7 +47,7 @@ impl World<'_> {
     /// Starts all nodes, and lets the first client write the first rows.
     pub(super) fn open(&mut self) {
         for host in 0..self.hosts.len() {
-            self.start(host);
+            _ = self.start(host);
         }
         for link in 0..self.links.len() {
             self.dial_after(link, 0);
@@ -70,7 +78,7 @@ impl World<'_> {
                 }
             }
             Phase::Rest { until } => {
-                if self.is_at_rest() {
+                if self.now > until - REST_US_MAX + REST_US_MIN && self.is_at_rest() {
                     self.tell(|| "there is rest".to_owned());
                     self.phase = Phase::Probe { until: self.now + PROBE_US_MAX };
                     self.probe();
@@ -81,13 +89,20 @@ impl World<'_> {
             Phase::Probe { until } => {
                 let is_answered = self.clients.iter().all(|client| client.pending.is_empty());
                 if is_answered || self.now > until {
-                    self.phase = Phase::Over;
+                    if !self.is_damaged {
+                        self.check_probe();
+                    }
+                    self.phase = Phase::Quiet { until: self.now + self.quiet_us() };
                 }
+            }
+            Phase::Quiet { until } if self.now > until => self.phase = Phase::Over,
+            Phase::Quiet { until } if self.now + self.quiet_us() / 2 < until => {
+                self.hosts.iter_mut().for_each(Host::note_quiet);
             }
             Phase::Opening if self.now > REST_US_MAX => {
                 self.fail("liveness", "the first rows are not written".to_owned());
             }
-            Phase::Opening | Phase::Over => {}
+            Phase::Opening | Phase::Quiet { .. } | Phase::Over => {}
         }
         self.at(self.now + LOOK_US, Event::Look);
     }
@@ -139,6 +154,7 @@ impl World<'_> {
 
     /// Asks for every lock there can be.
     pub(super) fn probe(&mut self) {
+        self.probed_from = self.history.transactions.len();
         // Nobody locks the marks of another transaction.
         let keys: Vec<Bytes> = self.rows().into_keys().filter(|key| !key.starts_with(MARK.as_bytes())).collect();
         for keys in keys.chunks(KEYS_PER_PROBE) {
@@ -182,8 +198,12 @@ impl World<'_> {
         for host in 0..self.hosts.len() {
             let seed = self.random.bits();
             if self.hosts[host].is_up() {
+                let idle_from = self.hosts[host].idle_from();
                 self.hosts[host].crash(seed);
-                self.start(host);
+                let read = self.start(host);
+                if let (Some(read), Some(idle_from)) = (read, idle_from) {
+                    self.check_seal(host, idle_from, &read);
+                }
             }
         }
         let after = self.rows();
@@ -207,6 +227,32 @@ impl World<'_> {
         }
         for Failure { checker, what } in failures {
             self.fail(checker, what);
+        }
+    }
+
+    /// An idle log says of itself that all of it was durable, but for the seal that says so.
+    fn check_seal(&mut self, host: usize, idle_from: u64, read: &RecoveryReport) {
+        let (id, tail, durable) = (self.hosts[host].id, read.tail, read.durable);
+        if durable.0 < idle_from {
+            self.fail(
+                "seal",
+                format!("{id} was idle, and its log up to {tail} says that it was durable up to {durable}"),
+            );
+        }
+    }
+
+    fn quiet_us(&self) -> u64 {
+        QUIET_US + 4 * self.plan.setup.seal_idle_us
+    }
+
+    /// Whether the last transactions were done as far as nothing stood in their way.
+    fn check_probe(&mut self) {
+        let has_space_again = |asked: &Transaction| asked.outcome != Outcome::Aborted(Reason::NoSpace);
+        let probed = &self.history.transactions[self.probed_from..];
+        if self.clients.iter().any(|client| !client.pending.is_empty()) {
+            self.fail("liveness", format!("{} s after all has come to rest, a client waits", PROBE_US_MAX / 1_000_000));
+        } else if !probed.iter().all(has_space_again) {
+            self.fail("liveness", "there is space again, and a node refuses to use it".to_owned());
         }
     }
 

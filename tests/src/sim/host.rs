@@ -1,11 +1,15 @@
 //! A node with what it runs on: its disk, its clock, and who starts it again.
 
+use std::collections::BTreeSet;
+
 use coordinator::Coordinator;
-use engine::RecoveryReport;
 use engine::memory::{Memory, MemoryDisk};
+use engine::{RecoveryReport, Room};
 use node::{NodeConfig, NodeError, SimulatedNode};
 use participant::Participant;
-use protocol::{ClusterId, Effects, InDoubt, Machine, Message, NodeId, Position, Record, Role, StartError, Tick};
+use protocol::{
+    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Position, Record, Role, StartError, Tick, TxnId,
+};
 
 use crate::sim::plan::Setup;
 
@@ -113,6 +117,14 @@ pub struct Host {
     pub is_writing: bool,
     /// How much slower the disk is now.
     pub disk_factor: u64,
+    /// Up to where its log was durable when it was last seen, and before the last group.
+    durable: [u64; 2],
+    /// Transactions that it has acknowledged since its start.
+    pub acknowledged: BTreeSet<TxnId>,
+    /// Where its log ended when all was asked for.
+    quiet_from: Option<u64>,
+    /// How often something durable was destroyed.
+    pub damages: u32,
     /// What its clock has shown last: a clock does not go back while its node runs.
     ahead_us: u64,
     drift_ppm: i64,
@@ -136,6 +148,10 @@ impl Host {
             turn_at: None,
             is_writing: false,
             disk_factor: 1,
+            durable: [0; 2],
+            acknowledged: BTreeSet::new(),
+            quiet_from: None,
+            damages: 0,
             ahead_us: setup.clocks_ahead_us[number],
             drift_ppm: setup.drifts_ppm[number],
             alarms_before: 0,
@@ -202,6 +218,51 @@ impl Host {
         self.boot += 1;
         self.state = State::Up(Box::new(running));
         Ok(report)
+    }
+
+    /// Takes notice of how far the log is durable.
+    pub fn note_durable(&mut self) {
+        if let State::Up(running) = &self.state {
+            let durable = running.store().durable().0;
+            if durable > self.durable[0] {
+                self.durable = [durable, self.durable[0]];
+            }
+        }
+    }
+
+    /// Nothing is asked for any more.
+    pub fn note_quiet(&mut self) {
+        self.quiet_from = self.up().map(|running| running.store().end().0);
+    }
+
+    /// Where its log ended then, if nothing was logged since and an idle log is sealed.
+    #[must_use]
+    pub fn idle_from(&self) -> Option<u64> {
+        let State::Up(running) = &self.state else { return None };
+        let store = running.store();
+        let may_tell = self.damages == 0 && store.room() == Room::Plenty;
+        self.quiet_from.filter(|from| may_tell && *from == store.end().0)
+    }
+
+    /// It has another log now, of which nothing is known.
+    pub fn forget_durable(&mut self) {
+        self.durable = [0; 2];
+    }
+
+    /// Where its log must not end before: what was durable stays, but for the last group if something was destroyed, of which
+    /// nothing else says that it was durable.
+    #[must_use]
+    pub fn kept_until(&self) -> u64 {
+        match self.damages {
+            0 => self.durable[0],
+            1 => self.durable[1],
+            _ => 0,
+        }
+    }
+
+    /// Its log was read again up to here, and its superblock says so.
+    pub fn was_read(&mut self, tail: u64) {
+        self.durable = [tail; 2];
     }
 
     /// It ends without a word; of what its disk had not made durable, anything may survive.

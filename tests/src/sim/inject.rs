@@ -55,7 +55,7 @@ impl World<'_> {
             Fault::NoSpace { node, for_us } => {
                 let used = self.hosts[node].memory.segment_bytes();
                 self.hosts[node].memory.set_space(Some(used));
-                self.awaited[node].push(kind);
+                self.awaited[node].push((DiskFault::NoSpace, kind));
                 self.lasts(number, for_us);
             }
             Fault::SlowDisk { node, factor, for_us } => {
@@ -66,6 +66,7 @@ impl World<'_> {
             Fault::BitRot { node, down_us } => {
                 let happened = self.crash(node) && self.rot(node);
                 self.is_damaged |= happened;
+                self.hosts[node].damages += u32::from(happened);
                 self.count_if(happened, kind);
                 self.at(now + down_us, Event::Start(node));
             }
@@ -139,7 +140,7 @@ impl World<'_> {
         match planned.fault {
             Fault::NoSpace { node, .. } => {
                 self.hosts[node].memory.set_space(None);
-                self.awaited[node].retain(|kind| *kind != Kind::NoSpace);
+                self.awaited[node].retain(|(_, kind)| *kind != Kind::NoSpace);
                 self.turn_soon(node);
             }
             Fault::SlowDisk { node, .. } => self.hosts[node].disk_factor = 1,
@@ -209,7 +210,7 @@ impl World<'_> {
     /// Plans a fault for the disk of a node.
     fn await_disk(&mut self, node: usize, nth: u64, fault: DiskFault, kind: Kind, down_us: u64) {
         self.hosts[node].memory.fail(nth, fault);
-        self.awaited[node].push(kind);
+        self.awaited[node].push((fault, kind));
         self.down_us[node] = down_us;
     }
 
@@ -263,7 +264,8 @@ impl World<'_> {
         self.hosts[node].memory = copy;
         let seed = self.random.bits();
         self.hosts[node].memory.crash(seed);
-        self.forget_fired(node);
+        self.hosts[node].forget_durable();
+        self.hosts[node].acknowledged.clear();
         self.is_damaged = true;
         self.counts.fault(Kind::OldDirectory);
         self.at(self.now + down_us, Event::Start(node));

@@ -67,6 +67,8 @@ pub struct Setup {
     pub in_flight_txns_max: usize,
     /// How long a participant stays in doubt before it asks, in microseconds.
     pub ask_interval_us: u64,
+    /// How many of a thousand messages between nodes come twice, for the whole time.
+    pub duplicates_per_mille: u64,
     /// How far each node's clock is ahead of the world's, in microseconds.
     pub clocks_ahead_us: Vec<u64>,
     /// How much faster each node's clock goes, in millionths.
@@ -114,6 +116,7 @@ impl Setup {
             resend_interval_us: random.scale(20_000, 1_000_000),
             in_flight_txns_max: [4, 16, 8_192, 8_192, 8_192][random.below(5)],
             ask_interval_us: random.scale(20_000, 1_000_000),
+            duplicates_per_mille: [0, 0, 0, 0, 0, 0, 0, 5][Random(random.0 ^ 0x4E7E_4710).below(8)],
             clocks_ahead_us: (0..nodes).map(|_| random.between(0, 7_200_000_000)).collect(),
             drifts_ppm: (0..nodes).map(|_| drift(random)).collect(),
         }

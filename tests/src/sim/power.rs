@@ -1,20 +1,15 @@
 //! Nodes: their turns, their disks, how they end and begin.
 
-use engine::OpenError;
+use engine::{OpenError, RecoveryReport};
 use node::NodeError;
 use node::limits::NODE_OUTBOX_FACTOR;
-use protocol::limits::MESSAGE_BYTES_MAX;
+use protocol::{InDoubt, Machine};
 
 use crate::sim::host::{Host, State};
 use crate::sim::network::End;
 use crate::sim::world::{Event, World};
 
 impl World<'_> {
-    /// A disk was put in the place of another one.
-    pub(super) fn forget_fired(&mut self, host: usize) {
-        self.fired[host] = self.hosts[host].memory.fired();
-    }
-
     pub(super) fn turn_soon(&mut self, host: usize) {
         let at = self.now + self.random.between(1, 8);
         self.turn_by(host, at);
@@ -39,6 +34,7 @@ impl World<'_> {
         running.set_clock(clock_us);
         let result = running.turn();
         let in_flight = running.machine().in_flight();
+        node.note_durable();
         self.trace.mix([now, 1, host as u64, running_end(&self.hosts[host])]);
         self.notice_faults(host);
         if self.hosts[host].memory.is_off() {
@@ -102,13 +98,12 @@ impl World<'_> {
 
     /// Counts what was planned for the disk and has happened.
     pub(super) fn notice_faults(&mut self, host: usize) {
-        let fired = self.hosts[host].memory.fired();
-        while self.fired[host] < fired {
-            self.fired[host] += 1;
-            if !self.awaited[host].is_empty() {
-                let kind = self.awaited[host].remove(0);
+        for fault in self.hosts[host].memory.take_fired() {
+            if let Some(at) = self.awaited[host].iter().position(|(awaited, _)| *awaited == fault) {
+                let (_, kind) = self.awaited[host].remove(at);
                 self.counts.fault(kind);
                 self.is_damaged |= kind.is_damage();
+                self.hosts[host].damages += u32::from(kind.is_damage());
                 self.tell(|| format!("{kind:?} has happened at host {host}"));
             }
         }
@@ -131,9 +126,9 @@ impl World<'_> {
         }
         let seed = self.random.bits();
         self.note_checkpoints(host);
+        self.notice_faults(host);
         self.hosts[host].crash(seed);
         self.awaited[host].clear();
-        self.fired[host] = self.hosts[host].memory.fired();
         if was_up {
             self.counts.crashes += 1;
             let id = self.hosts[host].id;
@@ -160,9 +155,10 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn start(&mut self, host: usize) {
+    /// Starts a node; what it has found, if it starts.
+    pub(super) fn start(&mut self, host: usize) -> Option<RecoveryReport> {
         if !matches!(self.hosts[host].state, State::Down) {
-            return;
+            return None;
         }
         let setup = &self.plan.setup;
         let started = self.hosts[host].start(self.now, setup);
@@ -178,6 +174,7 @@ impl World<'_> {
                         report.cuts.iter().map(|cut| format!("{}..{} ({})", cut.from, cut.to, cut.rule)).collect();
                     format!("{id} starts: {} records, log end {}, cut {cuts:?}", report.records, report.tail)
                 });
+                self.check_log(host, &report);
                 self.turn_soon(host);
                 for at in 0..self.links_of[host].len() {
                     let link = self.links_of[host][at];
@@ -185,8 +182,30 @@ impl World<'_> {
                         self.dial_after(link, 1);
                     }
                 }
+                Some(report)
             }
-            Err(error) => self.start_failed(host, &error),
+            Err(error) => {
+                self.start_failed(host, &error);
+                None
+            }
+        }
+    }
+
+    /// Whether a log that was read again has all that was durable.
+    fn check_log(&mut self, host: usize, report: &RecoveryReport) {
+        let kept_until = self.hosts[host].kept_until();
+        self.hosts[host].was_read(report.tail.0);
+        if report.tail.0 < kept_until {
+            let (id, tail) = (self.hosts[host].id, report.tail);
+            self.fail("log", format!("{id} starts with a log that ends at {tail}, and {kept_until} was durable"));
+        }
+        let acknowledged = std::mem::take(&mut self.hosts[host].acknowledged);
+        let in_doubt = self.hosts[host].up().map(|running| running.machine().in_doubt()).unwrap_or_default();
+        if let Some(InDoubt { txn, .. }) = in_doubt.iter().find(|in_doubt| acknowledged.contains(&in_doubt.txn))
+            && self.hosts[host].damages == 0
+        {
+            let id = self.hosts[host].id;
+            self.fail("log", format!("{id} starts in doubt about {txn:?}, whose commit it has acknowledged"));
         }
     }
 
@@ -201,7 +220,6 @@ impl World<'_> {
             self.counts.crashes += 1;
             let seed = self.random.bits();
             self.hosts[host].crash(seed);
-            self.fired[host] = self.hosts[host].memory.fired();
             let down_us = self.down_us[host].max(5_000);
             return self.at(self.now + down_us, Event::Start(host));
         }
@@ -214,11 +232,16 @@ impl World<'_> {
 
     /// Whether the node keeps its limits: transactions, and bytes that wait to leave.
     pub(super) fn check_bounds(&mut self, host: usize, in_flight: usize) {
-        let unsent = self.hosts[host].up().map_or(0, |running| running.unsent_bytes());
-        let each = self.plan.setup.outbox_bytes_max * NODE_OUTBOX_FACTOR + MESSAGE_BYTES_MAX;
-        if unsent > each * self.links_of[host].len() {
-            let id = self.hosts[host].id;
-            self.fail("bounds", format!("{unsent} bytes wait to leave {id}"));
+        for at in 0..self.links_of[host].len() {
+            let link = self.links_of[host][at];
+            let Some(end) = self.links[link].end_of(host) else { continue };
+            let factor = if matches!(self.links[link].ends[1 - end], End::Client(_)) { 1 } else { NODE_OUTBOX_FACTOR };
+            let line = self.links[link].lines[end];
+            let unsent = self.hosts[host].up().map_or(0, |running| running.unsent_bytes(line));
+            if unsent > self.plan.setup.outbox_bytes_max * factor {
+                let id = self.hosts[host].id;
+                self.fail("bounds", format!("{unsent} bytes wait to leave {id} on link {link}"));
+            }
         }
         let setup = &self.plan.setup;
         let is_coordinator = host < setup.coordinators;

@@ -2,10 +2,12 @@
 //!
 //! Its parts: `power` (nodes), `carry` (connections), `asking` (clients), `inject` (faults), `course` (the phases of a run).
 
+use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use engine::memory::Memory;
+use engine::memory::{Fault as DiskFault, Memory};
 
 use crate::judge::History;
 use crate::random::Random;
@@ -69,6 +71,7 @@ pub(super) enum Phase {
     Load,
     Rest { until: u64 },
     Probe { until: u64 },
+    Quiet { until: u64 },
     Over,
 }
 
@@ -90,13 +93,11 @@ pub struct Run {
 #[must_use]
 pub fn run(plan: &Plan, is_told: bool) -> Run {
     let mut world = World::new(plan, is_told);
-    world.open();
-    while world.phase != Phase::Over && world.failures.is_empty() {
-        if !world.step() {
-            world.fail("liveness", "nothing is left to happen".to_owned());
-        }
+    // A node that panics has ended as a daemon would, and says why.
+    let ended = catch_unwind(AssertUnwindSafe(|| world.go()));
+    if let Err(panic) = ended {
+        world.fail("panic", panic_text(panic.as_ref()));
     }
-    world.end();
     Run {
         plan: plan.clone(),
         hash: world.trace.hash,
@@ -104,6 +105,11 @@ pub fn run(plan: &Plan, is_told: bool) -> Run {
         failures: world.failures,
         lines: world.trace.lines.unwrap_or_default(),
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned()
 }
 
 /// What has happened: always as a hash, in words if asked for.
@@ -136,7 +142,7 @@ pub(super) struct World<'a> {
     /// Copies of data directories, by the fault that took them.
     pub(super) copies: BTreeMap<usize, Memory>,
     /// For each host, the faults of its disk that have not happened yet.
-    pub(super) awaited: Vec<Vec<Kind>>,
+    pub(super) awaited: Vec<Vec<(DiskFault, Kind)>>,
     /// For each host, how long it is down when its disk ends it.
     pub(super) down_us: Vec<u64>,
     /// Whether something durable was destroyed.
@@ -151,8 +157,9 @@ pub(super) struct World<'a> {
     pub(super) phase: Phase,
     pub(super) asked: u64,
     pub(super) answered: u64,
+    /// Where the last transactions begin in the history.
+    pub(super) probed_from: usize,
     pub(super) next_fault: usize,
-    pub(super) fired: Vec<u64>,
     pub(super) failures: Vec<Failure>,
 }
 
@@ -200,10 +207,21 @@ impl<'a> World<'a> {
             phase: Phase::Opening,
             asked: 0,
             answered: 0,
+            probed_from: 0,
             next_fault: 0,
-            fired: vec![0; nodes],
             failures: Vec::new(),
         }
+    }
+
+    /// From the first start to the last judgement.
+    fn go(&mut self) {
+        self.open();
+        while self.phase != Phase::Over && self.failures.is_empty() {
+            if !self.step() {
+                self.fail("liveness", "nothing is left to happen".to_owned());
+            }
+        }
+        self.end();
     }
 
     pub(super) fn at(&mut self, at: u64, event: Event) {
@@ -235,7 +253,7 @@ impl<'a> World<'a> {
             Event::Arrive { link, direction, generation, bytes } => self.arrive(link, direction, generation, bytes),
             Event::HangUp { link, end, generation, line, boot } => self.hung_up(link, end, generation, line, boot),
             Event::Dial(link) => self.dial(link),
-            Event::Start(host) => self.start(host),
+            Event::Start(host) => _ = self.start(host),
             Event::Wake(client) => self.wake(client),
             Event::Inject(number) => self.inject(number),
             Event::Undo(number) => {

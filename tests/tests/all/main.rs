@@ -10,6 +10,7 @@ mod explorer;
 mod failure_table;
 mod fuzz;
 mod judge;
+mod planted;
 mod processes;
 mod random;
 mod readme;

@@ -5,25 +5,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The floors. An arrow points only to a lower one.
-const FLOORS: [(&str, u32); 11] = [
-    ("protocol", 0),
-    ("engine", 0),
-    ("participant", 1),
-    ("coordinator", 1),
-    ("audit", 1),
-    ("node", 2),
-    ("client", 2),
-    ("cli", 3),
-    ("tests", 3),
-    ("benches", 3),
-    ("fuzz", 3),
+const FLOORS: [(&str, u32); 12] = [
+    ("planted", 0),
+    ("protocol", 1),
+    ("engine", 1),
+    ("participant", 2),
+    ("coordinator", 2),
+    ("audit", 2),
+    ("node", 3),
+    ("client", 3),
+    ("cli", 4),
+    ("tests", 4),
+    ("benches", 4),
+    ("fuzz", 4),
 ];
 
 /// Crates without I/O, time and randomness: what the simulator runs, and what they speak.
 const PURE: [&str; 3] = ["participant", "coordinator", "protocol"];
 
 /// What a pure crate may depend on.
-const PURE_DEPENDENCIES: [&str; 7] = ["protocol", "engine", "bytes", "crc32c", "hashbrown", "rustc-hash", "thiserror"];
+const PURE_DEPENDENCIES: [&str; 8] =
+    ["planted", "protocol", "engine", "bytes", "crc32c", "hashbrown", "rustc-hash", "thiserror"];
 
 /// What a pure crate may not name, as the beginning of a path.
 const IMPURE_PATHS: [&str; 13] = [
