@@ -212,7 +212,7 @@ async fn garbage_ends_the_connection_and_the_transaction_is_sent_on_the_next_one
     let mut connection = coordinator.accept().await;
     let txn = connection.hear_submit().await.txn;
     // Also what only participants hear, and an answer with too few results.
-    connection.say(&Message::AskOutcome { txn }).await;
+    connection.say(&Message::AskOutcome { txn, question: 1 }).await;
     let mut connection = coordinator.accept().await;
     connection.hear_submit().await;
     connection.say(&Message::Committed { txn, results: Some(Vec::new()) }).await;

@@ -31,6 +31,8 @@ pub struct Coordinator {
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
+    /// Counts the questions to participants since the start.
+    pub(crate) last_question: u32,
     pub(crate) evidence: Evidence,
     /// Questions of participants that wait for witnesses, by transaction and asker.
     pub(crate) doubts: BTreeMap<(TxnId, u32), Doubt>,
@@ -69,6 +71,7 @@ impl Coordinator {
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
             questions: HashMap::default(),
+            last_question: 0,
             evidence: Evidence::default(),
             doubts: BTreeMap::new(),
             timers: Timers::default(),
@@ -305,7 +308,7 @@ impl Coordinator {
                 self.on_doubt(participant, txn, Doubt { attempt, participants }, effects);
             }
             Message::Witness { stated } => self.on_witness(participant, stated, effects),
-            Message::Outcome { txn, known } => self.on_outcome(participant, txn, known, effects),
+            Message::Outcome { txn, question, known } => self.on_outcome(participant, (txn, question), known, effects),
             Message::Submit(_)
             | Message::AskStatus { .. }
             | Message::Committed { .. }

@@ -17,6 +17,7 @@ impl fmt::Debug for Coordinator {
             committed,
             aborted,
             questions,
+            last_question,
             evidence,
             doubts,
             timers,
@@ -33,6 +34,7 @@ impl fmt::Debug for Coordinator {
             .field("committed", committed)
             .field("aborted", aborted)
             .field("questions", &questions.iter().collect::<BTreeMap<_, _>>())
+            .field("last_question", last_question)
             .field("evidence", evidence)
             .field("doubts", doubts)
             .field("timers", timers)

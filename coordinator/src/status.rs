@@ -27,6 +27,8 @@ pub(crate) enum Wish {
 /// An open question.
 #[derive(Debug)]
 pub(crate) struct StatusQuestion {
+    /// Its number: each time that somebody joins, it is asked anew, for what was answered before may have changed since.
+    pub(crate) number: u64,
     pub(crate) clients: Vec<(NodeId, Wish)>,
     /// Who has not answered yet.
     pub(crate) awaited: Vec<u32>,
@@ -36,8 +38,8 @@ pub(crate) struct StatusQuestion {
 }
 
 impl StatusQuestion {
-    pub(crate) fn new(awaited: Vec<u32>, due: Tick) -> Self {
-        Self { clients: Vec::new(), awaited, in_progress: false, due }
+    pub(crate) fn new(number: u64, clients: Vec<(NodeId, Wish)>, awaited: Vec<u32>, due: Tick) -> Self {
+        Self { number, clients, awaited, in_progress: false, due }
     }
 
     /// Takes a participant's answer, and returns the transaction's status once it is known.
@@ -89,17 +91,27 @@ impl Coordinator {
         }
         let due = now.plus_us(STATUS_TIMEOUT_US);
         let awaited = self.config.participants.clone();
-        let question = self.questions.entry(txn).or_insert_with(|| StatusQuestion::new(awaited, due));
-        question.clients.push((client, wish));
+        self.last_question += 1;
+        // No answer to a question of an earlier start is taken for one to this.
+        let number = u64::from(self.epoch) << 32 | u64::from(self.last_question);
+        let mut clients = self.questions.remove(&txn).map_or_else(Vec::new, |earlier| earlier.clients);
+        clients.push((client, wish));
+        self.questions.insert(txn, StatusQuestion::new(number, clients, awaited, due));
         self.timers.set(due, txn);
         for participant in &self.config.participants {
             // A question promises nothing.
-            effects.send_now(NodeId::participant(*participant), &Message::AskOutcome { txn });
+            effects.send_now(NodeId::participant(*participant), &Message::AskOutcome { txn, question: number });
         }
     }
 
-    pub(crate) fn on_outcome(&mut self, participant: u32, txn: TxnId, known: KnownOutcome, effects: &mut Effects<'_>) {
-        if let Some(question) = self.questions.get_mut(&txn)
+    pub(crate) fn on_outcome(
+        &mut self,
+        participant: u32,
+        (txn, number): (TxnId, u64),
+        known: KnownOutcome,
+        effects: &mut Effects<'_>,
+    ) {
+        if let Some(question) = self.questions.get_mut(&txn).filter(|question| question.number == number)
             && let Some(status) = question.answer(participant, known)
         {
             self.answer_question(txn, status, effects);

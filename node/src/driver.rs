@@ -247,9 +247,9 @@ mod tests {
         }
 
         fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-            if let Message::AskOutcome { txn } = message {
+            if let Message::AskOutcome { txn, question } = message {
                 effects.log(&Record::Finished { txn });
-                effects.send(from, &Message::Outcome { txn, known: KnownOutcome::Nothing });
+                effects.send(from, &Message::Outcome { txn, question, known: KnownOutcome::Nothing });
             }
         }
 
@@ -291,7 +291,7 @@ mod tests {
         let stream = tokio_uring::net::TcpStream::from_std(stream);
         tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Anyone));
         coordinator.write_all(&frame::single(&Message::Hello(hello(Role::Coordinator)))).unwrap();
-        coordinator.write_all(&frame::single(&Message::AskOutcome { txn: TxnId(1) })).unwrap();
+        coordinator.write_all(&frame::single(&Message::AskOutcome { txn: TxnId(1), question: 1 })).unwrap();
         coordinator.set_nonblocking(true).unwrap();
         coordinator
     }

@@ -95,7 +95,7 @@ mod tests {
             Message::Commit { txn, attempt, prepared_at, decided_at: prepared_at },
             Message::Abort { txn, attempt },
             Message::Witness { stated: prepared_at },
-            Message::AskOutcome { txn },
+            Message::AskOutcome { txn, question: 1 },
             Message::VoteYes { txn, attempt, prepared_at, results: results.clone() },
             Message::VoteReadOnly { txn, attempt, results },
             Message::VoteNo { txn, attempt, refusal },
@@ -104,7 +104,7 @@ mod tests {
             Message::PrepareLost { txn, attempt, voted_at: prepared_at, held_at: prepared_at },
             Message::LogLost { stated: prepared_at, held: prepared_at },
             Message::AskDecision { txn, attempt, participants: vec![1] },
-            Message::Outcome { txn, known: KnownOutcome::Nothing },
+            Message::Outcome { txn, question: 1, known: KnownOutcome::Nothing },
             Message::AskStats,
             Message::Stats(Stats {
                 role: Role::Coordinator,

@@ -162,9 +162,9 @@ fn answers_larger_than_the_outbox_arrive_all_in_order_on_one_connection() {
     let node = Running::loud(config);
     let hello = Hello { role: Role::Coordinator, node: 1, cluster: CLUSTER, epoch: 1 };
     let mut coordinator = Client::connect_as(node.address, hello);
-    coordinator.send_together((0..QUESTIONS).map(|txn| Message::AskOutcome { txn: TxnId(txn) }));
+    coordinator.send_together((0..QUESTIONS).map(|txn| Message::AskOutcome { txn: TxnId(txn), question: 1 }));
     // What is said while messages are kept comes after them.
-    coordinator.send(&Message::AskOutcome { txn: TxnId(QUESTIONS) });
+    coordinator.send(&Message::AskOutcome { txn: TxnId(QUESTIONS), question: 1 });
     for expected in 0..=QUESTIONS {
         std::thread::sleep(Duration::from_millis(1));
         assert!(matches!(coordinator.receive(), Some(Message::VoteReadOnly { txn, .. }) if txn == TxnId(expected)));

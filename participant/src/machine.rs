@@ -199,7 +199,7 @@ impl Machine for Participant {
             }
             Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
             Message::Witness { stated } => self.on_witness(coordinator, stated, effects),
-            Message::AskOutcome { txn } => self.on_ask_outcome(coordinator, txn, effects),
+            Message::AskOutcome { txn, question } => self.on_ask_outcome(coordinator, (txn, question), effects),
             // The driver has told the operator.
             Message::LogLost { .. }
             | Message::Submit(_)

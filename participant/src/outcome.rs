@@ -82,7 +82,12 @@ impl Participant {
         self.release(txn);
     }
 
-    pub(crate) fn on_ask_outcome(&mut self, coordinator: u32, txn: TxnId, effects: &mut Effects<'_>) {
+    pub(crate) fn on_ask_outcome(
+        &mut self,
+        coordinator: u32,
+        (txn, question): (TxnId, u64),
+        effects: &mut Effects<'_>,
+    ) {
         let known = if self.committed.get(txn).is_some() {
             KnownOutcome::Committed
         } else if self.txns.contains_key(&txn) {
@@ -93,7 +98,7 @@ impl Participant {
         } else {
             KnownOutcome::Nothing
         };
-        effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, known });
+        effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, question, known });
     }
 
     pub(crate) fn on_hello(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {

@@ -81,6 +81,8 @@ pub enum Message {
     AskOutcome {
         /// Which.
         txn: TxnId,
+        /// Which question: the answer names it, so that no answer to an earlier one is taken for it.
+        question: u64,
     },
 
     /// Participant to coordinator: prepared; it will do as told, whatever happens to it.
@@ -163,6 +165,8 @@ pub enum Message {
     Outcome {
         /// Which.
         txn: TxnId,
+        /// The question that is answered.
+        question: u64,
         /// What is known here.
         known: KnownOutcome,
     },

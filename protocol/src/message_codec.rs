@@ -76,7 +76,10 @@ impl Message {
                 put_position(out, *decided_at);
             }
             Self::Abort { txn, attempt } => put_kind_attempt(out, ABORT, *txn, *attempt),
-            Self::AskOutcome { txn } => put_kind_txn(out, ASK_OUTCOME, *txn),
+            Self::AskOutcome { txn, question } => {
+                put_kind_txn(out, ASK_OUTCOME, *txn);
+                out.put_u64_le(*question);
+            }
             Self::VoteYes { txn, attempt, prepared_at, results } => {
                 put_kind_attempt(out, VOTE_YES, *txn, *attempt);
                 put_position(out, *prepared_at);
@@ -105,8 +108,9 @@ impl Message {
                 put_kind_attempt(out, ASK_DECISION, *txn, *attempt);
                 put_participants(out, participants);
             }
-            Self::Outcome { txn, known } => {
+            Self::Outcome { txn, question, known } => {
                 put_kind_txn(out, OUTCOME, *txn);
+                out.put_u64_le(*question);
                 out.put_u8(known.code());
             }
             Self::AskStats => out.put_u8(ASK_STATS),
@@ -153,7 +157,7 @@ impl Message {
                 decided_at: reader.position("decided at")?,
             },
             ABORT => Self::Abort { txn: reader.txn()?, attempt: reader.attempt()? },
-            ASK_OUTCOME => Self::AskOutcome { txn: reader.txn()? },
+            ASK_OUTCOME => Self::AskOutcome { txn: reader.txn()?, question: reader.u64("question")? },
             VOTE_YES => Self::VoteYes {
                 txn: reader.txn()?,
                 attempt: reader.attempt()?,
@@ -182,7 +186,11 @@ impl Message {
                 attempt: reader.attempt()?,
                 participants: reader.participants()?,
             },
-            OUTCOME => Self::Outcome { txn: reader.txn()?, known: KnownOutcome::read(reader)? },
+            OUTCOME => Self::Outcome {
+                txn: reader.txn()?,
+                question: reader.u64("question")?,
+                known: KnownOutcome::read(reader)?,
+            },
             ASK_STATS => Self::AskStats,
             STATS => Self::Stats(Stats::read(reader)?),
             WITNESS => Self::Witness { stated: reader.position("stated")? },

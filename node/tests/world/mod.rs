@@ -41,14 +41,14 @@ impl Machine for Rememberer {
     }
 
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-        if let Message::AskOutcome { txn } = message {
+        if let Message::AskOutcome { txn, question } = message {
             let known = if self.known.insert(txn) {
                 effects.log(&Record::Finished { txn });
                 KnownOutcome::Nothing
             } else {
                 KnownOutcome::Committed
             };
-            effects.send(from, &Message::Outcome { txn, known });
+            effects.send(from, &Message::Outcome { txn, question, known });
         }
     }
 
@@ -97,12 +97,12 @@ impl Machine for Asker {
         let participant = NodeId::participant(1);
         if let Message::Hello(Hello { role: Role::Participant, .. }) = message {
             for (txn, _) in &self.waiting {
-                effects.send_now(participant, &Message::AskOutcome { txn: *txn });
+                effects.send_now(participant, &Message::AskOutcome { txn: *txn, question: 1 });
             }
         } else if let Message::Submit(submit) = message {
             self.waiting.push((submit.txn, from));
-            effects.send_now(participant, &Message::AskOutcome { txn: submit.txn });
-        } else if let Message::Outcome { txn, known } = message {
+            effects.send_now(participant, &Message::AskOutcome { txn: submit.txn, question: 1 });
+        } else if let Message::Outcome { txn, known, .. } = message {
             let status = if known == KnownOutcome::Committed { TxnStatus::Committed } else { TxnStatus::Unknown };
             self.waiting.retain(|(waiting, client)| {
                 if *waiting == txn {
@@ -141,7 +141,7 @@ impl Machine for Loud {
     }
 
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-        if let Message::AskOutcome { txn } = message {
+        if let Message::AskOutcome { txn, .. } = message {
             let value = OperationResult::Value(Some(vec![7; 512 << 10].into()));
             let attempt = Attempt { epoch: 1, number: 1 };
             let results = vec![value.clone(), value];

@@ -101,7 +101,7 @@ pub(crate) fn messages() -> Vec<Message> {
         prepare(PrepareMode::OnePhase, Vec::new()),
         Message::Commit { txn, attempt, prepared_at, decided_at: LATER },
         Message::Abort { txn, attempt },
-        Message::AskOutcome { txn },
+        Message::AskOutcome { txn, question: 0x0102_0304_0506_0708 },
         Message::VoteYes { txn, attempt, prepared_at, results: results() },
         Message::VoteReadOnly { txn, attempt, results: results() },
         Message::VoteNo { txn, attempt, refusal: Refusal { operation: None, ..refusal } },
@@ -133,8 +133,11 @@ pub(crate) fn messages() -> Vec<Message> {
             .map(|status| Message::Status { txn, status }),
     );
     messages.extend(
-        [KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing]
-            .map(|known| Message::Outcome { txn, known }),
+        [KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing].map(|known| Message::Outcome {
+            txn,
+            question: 0x0102_0304_0506_0708,
+            known,
+        }),
     );
     messages.extend(REASONS.map(|reason| {
         let refusal = Refusal { reason, participant: None, operation: None };

@@ -171,7 +171,7 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
             decided_at
         }),
         attempt_of().prop_map(|(txn, attempt)| Message::Abort { txn, attempt }),
-        txn().prop_map(|txn| Message::AskOutcome { txn }),
+        (txn(), any::<u64>()).prop_map(|(txn, question)| Message::AskOutcome { txn, question }),
         (attempt_of(), position(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::VoteYes {
             txn,
             attempt,
@@ -197,7 +197,7 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
             attempt,
             participants
         }),
-        (txn(), known).prop_map(|(txn, known)| Message::Outcome { txn, known }),
+        (txn(), any::<u64>(), known).prop_map(|(txn, question, known)| Message::Outcome { txn, question, known }),
     ]
 }
 

@@ -35,7 +35,7 @@ pub fn message(message: &Message) -> String {
             format!("Commit {txn:?} {attempt} promised at {}, decided at {}", place(*prepared_at), place(*decided_at))
         }
         Message::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
-        Message::AskOutcome { txn } => format!("AskOutcome {txn:?}"),
+        Message::AskOutcome { txn, .. } => format!("AskOutcome {txn:?}"),
         Message::VoteYes { txn, attempt, prepared_at, results } => {
             format!("VoteYes {txn:?} {attempt} promised at {}{}", place(*prepared_at), maybe_results(Some(results)))
         }
@@ -57,7 +57,7 @@ pub fn message(message: &Message) -> String {
             let all: Vec<_> = participants.iter().map(|number| format!("p{number}")).collect();
             format!("AskDecision {txn:?} {attempt} of {}", all.join(" "))
         }
-        Message::Outcome { txn, known } => {
+        Message::Outcome { txn, known, .. } => {
             let known = match known {
                 KnownOutcome::Committed => "committed",
                 KnownOutcome::InProgress => "in progress",
