@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::sim::fault::Kind;
 
+/// One run with damage in so many may have it unnoticed: see [`Counts::too_much_unnoticed`].
+const UNNOTICED_DIVISOR: u64 = 20;
+
 /// Counts of one run, or of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -40,6 +43,8 @@ pub struct Counts {
     pub damage_reported: u64,
     /// Runs with damage that did no harm.
     pub damage_harmless: u64,
+    /// Runs with damage that did harm, and that nobody reported.
+    pub damage_unnoticed: u64,
     /// Events of all kinds.
     pub events: u64,
     /// Faults that happened.
@@ -70,6 +75,12 @@ impl Counts {
         missing
     }
 
+    /// Whether more damage went unnoticed than the loss of the newest records explains: one in twenty.
+    #[must_use]
+    pub fn too_much_unnoticed(&self) -> bool {
+        self.damage_unnoticed * UNNOTICED_DIVISOR > self.damage_reported + self.damage_harmless
+    }
+
     /// As a table.
     #[must_use]
     pub fn table(&self) -> String {
@@ -89,8 +100,8 @@ impl Counts {
             format!("{:>10}  messages lost", self.lost_messages),
             format!("{:>10}  checkpoints", self.checkpoints),
             format!(
-                "{:>10}  refusals and alarms; runs with damage: {} reported, {} harmless",
-                self.reports, self.damage_reported, self.damage_harmless
+                "{:>10}  refusals and alarms; runs with damage: {} reported, {} harmless, {} unnoticed",
+                self.reports, self.damage_reported, self.damage_harmless, self.damage_unnoticed
             ),
         ];
         lines.extend(Kind::ALL.iter().map(|kind| {
@@ -121,6 +132,7 @@ impl Counts {
             "reports": self.reports,
             "damage_reported": self.damage_reported,
             "damage_harmless": self.damage_harmless,
+            "damage_unnoticed": self.damage_unnoticed,
             "events": self.events,
             "faults": faults,
         })
@@ -144,6 +156,7 @@ impl AddAssign<&Counts> for Counts {
         self.reports += other.reports;
         self.damage_reported += other.damage_reported;
         self.damage_harmless += other.damage_harmless;
+        self.damage_unnoticed += other.damage_unnoticed;
         self.events += other.events;
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;

@@ -85,6 +85,8 @@ pub struct Run {
     pub counts: Counts,
     /// What must not be.
     pub failures: Vec<Failure>,
+    /// What destroyed records have led to, and nobody has reported.
+    pub unnoticed: Vec<Failure>,
     /// What happened, in words, if that was asked for.
     pub lines: Vec<String>,
 }
@@ -98,11 +100,13 @@ pub fn run(plan: &Plan, is_told: bool) -> Run {
     if let Err(panic) = ended {
         world.fail("panic", panic_text(panic.as_ref()));
     }
+    let unnoticed = world.take_unnoticed();
     Run {
         plan: plan.clone(),
         hash: world.trace.hash,
         counts: world.counts,
         failures: world.failures,
+        unnoticed,
         lines: world.trace.lines.unwrap_or_default(),
     }
 }
