@@ -21,6 +21,9 @@ const RUNS_FOR_ALL_FAULTS: u64 = 500;
 /// Seeds that may be needed to find a planted bug.
 const SEEDS_PER_BUG: u64 = 1_000;
 
+/// Transactions that a run has to have, on average.
+const TRANSACTIONS_PER_RUN_MIN: u64 = 1_000;
+
 /// Runs that may fail before the rest is left out.
 const FAILURES_MAX: usize = 10;
 
@@ -138,7 +141,11 @@ fn main() -> ExitCode {
     if too_much {
         eprintln!("more damage went unnoticed than the loss of records that nobody was told of explains");
     }
-    if failed.is_empty() && missing.is_empty() && !too_much { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let too_few = counts.runs >= RUNS_FOR_ALL_FAULTS && counts.transactions < counts.runs * TRANSACTIONS_PER_RUN_MIN;
+    if too_few {
+        eprintln!("fewer than {TRANSACTIONS_PER_RUN_MIN} transactions a run: little was tested");
+    }
+    if failed.is_empty() && missing.is_empty() && !too_much && !too_few { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_one(seed: u64, flags: &Flags) -> ExitCode {

@@ -18,8 +18,18 @@ impl World<'_> {
         workload: usize,
         make: impl FnOnce(&mut dyn Workload, TxnId, &mut Random) -> Vec<Operation>,
     ) {
-        let setup = &self.plan.setup;
-        let patience = Patience { deadline_ms: setup.deadline_ms, patience_us: setup.patience_us };
+        self.ask_within(self.plan.setup.deadline_ms, client, workload, make);
+    }
+
+    /// The same, with a deadline of its own.
+    pub(super) fn ask_within(
+        &mut self,
+        deadline_ms: u32,
+        client: usize,
+        workload: usize,
+        make: impl FnOnce(&mut dyn Workload, TxnId, &mut Random) -> Vec<Operation>,
+    ) {
+        let patience = Patience { deadline_ms, patience_us: self.plan.setup.patience_us };
         let (generator, random) = (self.workloads[workload].as_mut(), &mut self.asking);
         let operations = |txn| make(generator, txn, random);
         let message = self.clients[client].begin(&mut self.history, self.now, patience, workload, operations);

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use engine::RecoveryReport;
-use protocol::{Operation, Reason, Role};
+use protocol::{Operation, Role};
 
 use crate::judge::Outcome;
 use crate::judge::history::Transaction;
@@ -30,6 +30,9 @@ const PROBE_US_MAX: u64 = 30_000_000;
 
 /// Time in which what was written last becomes durable and is sealed, besides the idle time before that.
 const QUIET_US: u64 = 500_000;
+
+/// Their deadline, in milliseconds.
+const PROBE_DEADLINE_MS: u32 = 20_000;
 
 /// How often it is looked whether there is rest.
 const LOOK_US: u64 = 20_000;
@@ -160,7 +163,7 @@ impl World<'_> {
         for keys in keys.chunks(KEYS_PER_PROBE) {
             let nothing = |key: &Bytes| Operation::Append { key: key.clone(), value: Bytes::new() };
             let operations = keys.iter().map(nothing).collect();
-            self.ask(0, 0, |_, _, _| operations);
+            self.ask_within(PROBE_DEADLINE_MS, 0, 0, |_, _, _| operations);
         }
     }
 
@@ -264,12 +267,16 @@ impl World<'_> {
 
     /// Whether the last transactions were done as far as nothing stood in their way.
     fn check_probe(&mut self) {
-        let has_space_again = |asked: &Transaction| asked.outcome != Outcome::Aborted(Reason::NoSpace);
+        let is_refused = |asked: &&Transaction| !asked.is_committed();
         let probed = &self.history.transactions[self.probed_from..];
         if self.clients.iter().any(|client| !client.pending.is_empty()) {
             self.fail("liveness", format!("{} s after all has come to rest, a client waits", PROBE_US_MAX / 1_000_000));
-        } else if !probed.iter().all(has_space_again) {
-            self.fail("liveness", "there is space again, and a node refuses to use it".to_owned());
+        } else if let Some(refused) = probed.iter().find(is_refused) {
+            let what = format!(
+                "all has come to rest, and the last transaction {:?} ends with {:?}",
+                refused.id, refused.outcome
+            );
+            self.fail("liveness", what);
         }
     }
 
