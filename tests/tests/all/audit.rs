@@ -137,7 +137,9 @@ fn a_directory_that_is_replaced_by_an_older_copy_is_found_and_promises_nothing()
     cluster.node(1).start();
     run(async {
         let client = connect(&cluster.coordinator.address).await;
-        transfer_some(&client, 200, 200).await;
+        // All participants are connected again when this is answered.
+        assert_conserved(&client, ACCOUNTS).await;
+        transfer_some(&client, 200, 600).await;
     });
     stop(&mut cluster);
     let (code, report) = check(&cluster);
@@ -148,7 +150,7 @@ fn a_directory_that_is_replaced_by_an_older_copy_is_found_and_promises_nothing()
     let (code, report) = check(&cluster);
     assert_eq!(code, 1, "{report:#}");
     let faults = faults(&report);
-    assert!(faults.len() > 10 && faults.iter().all(|(_, node)| *node == "p1"), "{faults:?}");
+    assert!(faults.len() > 3 && faults.iter().all(|(_, node)| *node == "p1"), "{faults:?}");
     assert!(faults.iter().any(|(fault, _)| *fault == "promise-missing"), "{faults:?}");
 
     (0..=3).for_each(|place| cluster.node(place).start());
