@@ -23,6 +23,9 @@ pub(super) fn group(bytes: &[u8], expect: &Expect) -> Result<(), Flaw> {
         return Err(Flaw::Length);
     }
     if &bytes[..8] != b"asntGRP\x01" {
+        if get_u64(bytes, 8..16) == expect.log_id && get_u64(bytes, 16..24) == expect.lsn.0 {
+            return Err(Flaw::HeaderCrc);
+        }
         return Err(if is_zero(&bytes[..bytes.len().min(BLOCK)]) { Flaw::Zeros } else { Flaw::NoMagic });
     }
     if crc32c::crc32c(&bytes[..68]) != get_u32(bytes, 68..72) {
