@@ -31,7 +31,7 @@ const PROBE_US_MAX: u64 = 30_000_000;
 /// Time in which what was written last becomes durable and is sealed, besides the idle time before that.
 const QUIET_US: u64 = 500_000;
 
-/// Their deadline, in milliseconds.
+/// Their deadline, and that of the first rows, in milliseconds: whatever the seed's is, they have to be there.
 const PROBE_DEADLINE_MS: u32 = 20_000;
 
 /// How often it is looked whether there is rest.
@@ -56,7 +56,7 @@ impl World<'_> {
             self.dial_after(link, 0);
         }
         for workload in 0..self.workloads.len() {
-            self.ask(0, workload, |workload, txn, _| workload.opening(txn));
+            self.ask_within(PROBE_DEADLINE_MS, 0, workload, |workload, txn, _| workload.opening(txn));
         }
         self.at(LOOK_US, Event::Look);
     }
