@@ -18,7 +18,7 @@ use crate::output::{Output, line};
 const AFTER_HELP: &str = "\
 Keeps everything before the last group that ends at or before the LSN, if all of it is sound from the checkpoint on, and
 drops the rest. What is dropped was acknowledged: other nodes may rely on it, and will say so. Restore a backup instead
-if there is one. `assent wal verify` names the first damage; an LSN that is too large is refused with the greatest one
+if there is one. Of a sound log nothing is dropped: an LSN past its end accepts that others have heard of more than it holds. `assent wal verify` names the first damage; an LSN that is too large is refused with the greatest one
 that is possible.
 
 First the plan is printed. With --dry-run that is all. Otherwise the directory is copied to DIR.backup-TIME, a report of
@@ -94,12 +94,24 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
         let Plan { damage, is_past_end, records_lost, unreadable, .. } = repair.plan_made();
         *is_past_end || damage.is_some() || !unreadable.is_empty() || *records_lost > transactions.acceptances
     };
+    let is_sound = |repair: &Repair| {
+        let Plan { damage, is_past_end, unreadable, .. } = repair.plan_made();
+        !*is_past_end && damage.is_none() && unreadable.is_empty()
+    };
     let planned = planned.map_err(|error| refused(&args.dir, &error))?;
     let Some(mut repair) = planned.filter(is_loss) else {
         let said = format!("{}: the log is not damaged, there is nothing to repair", args.dir.display());
         let document = json!({ "dir": args.dir.display().to_string(), "repaired": false, "reason": said });
         return Output { json: args.json }.say(&document, &said);
     };
+    if is_sound(&repair) {
+        let end = repair.plan_made().possible;
+        return Err(Failure::No(format!(
+            "{}: the log is sound up to LSN {end}, nothing of it has to be given up; to accept that others have heard of more, name the \
+             LSN that the node's error names",
+            args.dir.display()
+        )));
+    }
     let mut record = Vec::new();
     Record::LossAccepted { until: protocol::Lsn(repair.plan_made().goes_on_at.0) }.encode(&mut record);
     repair.begin_with(&record);

@@ -200,6 +200,18 @@ fn every_kind_of_damage_is_found_skipped_refused_and_repaired() {
     assert_eq!(verify(&coordinator).0, 0);
 }
 
+/// The newest record is past the checkpoint, so its place could be cut at.
+#[test]
+fn of_a_sound_log_nothing_is_given_up() {
+    let (_folder, participant, _) = written();
+    let dumped = printed(&wal("dump", &participant, &["--json"]));
+    let newest = dumped.iter().rev().find_map(|item| item["lsn"].as_u64()).expect("a record");
+    let output = wal("repair", &participant, &["--accept-loss-after", &newest.to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(code(&output) == 1 && said.contains("the log is sound up to LSN"), "{said}");
+    assert_eq!(printed(&wal("dump", &participant, &["--json"])), dumped);
+}
+
 #[test]
 fn what_cannot_be_checked_has_an_exit_code_of_its_own() {
     let cluster = Cluster::start(1, &["--log-segment", "8MiB"]);
