@@ -165,7 +165,7 @@ impl Machine for Coordinator {
                 self.bins = Some(configured);
             }
             Some(dealt) if dealt.participants() != configured.participants() => {
-                let (dealt, configured) = (dealt.participants(), configured.participants());
+                let (dealt, configured) = (dealt.participants().to_vec(), configured.participants().to_vec());
                 return Err(StartError::OtherParticipants { dealt, configured });
             }
             Some(_) => {}

@@ -26,7 +26,7 @@ pub(crate) fn split(bins: &BinTable, operations: &[Operation]) -> Vec<Part> {
         match single_participant(bins, operation) {
             Some(participant) => deal(&mut parts, participant, operation, place),
             None => {
-                bins.participants().into_iter().for_each(|participant| deal(&mut parts, participant, operation, place));
+                bins.participants().iter().for_each(|participant| deal(&mut parts, *participant, operation, place));
             }
         }
     }

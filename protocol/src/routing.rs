@@ -34,6 +34,8 @@ pub fn bin_of(key: &[u8]) -> Bin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BinTable {
     owners: Vec<u32>,
+    /// The owners, each once, in order: every scan asks for them.
+    participants: Vec<u32>,
 }
 
 impl BinTable {
@@ -44,16 +46,17 @@ impl BinTable {
     #[must_use]
     pub fn even(participants: &[u32]) -> Self {
         assert!(!participants.is_empty(), "a cluster without participants");
-        let mut ordered = participants.to_vec();
-        ordered.sort_unstable();
-        ordered.dedup();
-        Self { owners: ordered.iter().copied().cycle().take(BINS as usize).collect() }
+        Self::of(each_once(participants).into_iter().cycle().take(BINS as usize).collect())
     }
 
     /// A table read from a log; `None` unless it names an owner for each bin.
     #[must_use]
     pub fn from_owners(owners: Vec<u32>) -> Option<Self> {
-        (owners.len() == BINS as usize).then_some(Self { owners })
+        (owners.len() == BINS as usize).then(|| Self::of(owners))
+    }
+
+    fn of(owners: Vec<u32>) -> Self {
+        Self { participants: each_once(&owners), owners }
     }
 
     /// The owner of each bin.
@@ -70,12 +73,16 @@ impl BinTable {
 
     /// Everyone who holds a bin, in order.
     #[must_use]
-    pub fn participants(&self) -> Vec<u32> {
-        let mut all = self.owners.clone();
-        all.sort_unstable();
-        all.dedup();
-        all
+    pub fn participants(&self) -> &[u32] {
+        &self.participants
     }
+}
+
+fn each_once(numbers: &[u32]) -> Vec<u32> {
+    let mut ordered = numbers.to_vec();
+    ordered.sort_unstable();
+    ordered.dedup();
+    ordered
 }
 
 #[cfg(test)]
