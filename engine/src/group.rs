@@ -307,6 +307,9 @@ fn is_named(bytes: &[u8], expect: &Expect) -> bool {
 
 /// Checks that `bytes`, which reach to the end of the segment, start with the group that is expected.
 pub(crate) fn check(bytes: &[u8], expect: &Expect) -> Result<GroupInfo, Flaw> {
+    if planted!("length-trusted") {
+        let _ = payload_crc(expect.log_id, expect.lsn, &bytes[HEADER_BYTES..][..get_u32(bytes, AT_LENGTH) as usize]);
+    }
     let info = parse_header(bytes).map_err(|flaw| if is_named(bytes, expect) { Flaw::HeaderCrc } else { flaw })?;
     if info.log_id != expect.log_id {
         return Err(Flaw::OtherLog);

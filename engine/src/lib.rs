@@ -61,4 +61,4 @@ pub use storage::{Completion, Disk, ReadFailed, Storage};
 pub use store::{Owed, Room, Stats, Store};
 pub use table::{Table, TableStats};
 pub use verdict::{Rule, Verdict};
-pub use worker::Worker;
+pub use worker::{Pace, Worker};

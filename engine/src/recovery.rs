@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use planted::planted;
 
 use crate::error::OpenError;
 use crate::group::{self, Follower, RecordKind};
@@ -107,6 +108,7 @@ pub(crate) fn replay(
 ) -> Result<Tail, OpenError> {
     let mut scanner = Scanner::new(Arc::clone(storage), superblock.clone())?;
     let mut records = 0;
+    let mut earlier: Option<(Position, Bytes)> = None;
     while let Some(info) = scanner.next_group()? {
         report.groups += 1;
         report.bytes += info.padded_bytes();
@@ -121,7 +123,13 @@ pub(crate) fn replay(
                 RecordKind::Owner => {
                     records += 1;
                     let chain = follower.chain_at(offset + payload.len());
-                    owner(Position { lsn, chain }, Bytes::copy_from_slice(payload));
+                    let (at, payload) = (Position { lsn, chain }, Bytes::copy_from_slice(payload));
+                    owner(at, payload.clone());
+                    if planted!("record-replayed-twice")
+                        && let Some((at, payload)) = earlier.replace((at, payload))
+                    {
+                        owner(at, payload);
+                    }
                     Ok(())
                 }
                 RecordKind::TableSlice => table.load(lsn, payload).ok_or(lsn),

@@ -1,11 +1,14 @@
 //! Blocking file work outside the ring thread: one job after the other, in the order given.
 //!
 //! Invariant: jobs run in order, so a superblock is written before what may only follow it. Two forms: a thread, and an
-//! inline form whose jobs run when replies are asked for (deterministic, for tests and the simulator).
+//! inline form whose jobs run when replies are asked for, as far as its [`Pace`] lets them (deterministic, for tests and the
+//! simulator).
 //! Not here: what the replies mean (`ledger`, `store`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -37,7 +40,50 @@ pub struct Worker(Form);
 
 enum Form {
     Thread { jobs: Option<Sender<(Arc<dyn Storage>, Job)>>, replies: Receiver<Reply>, thread: Option<JoinHandle<()>> },
-    Inline { jobs: VecDeque<(Arc<dyn Storage>, Job)> },
+    Inline { jobs: VecDeque<(Arc<dyn Storage>, Job)>, pace: Pace },
+}
+
+/// When the jobs of an inline worker run: at the next poll, or while they are held one by one as they are released. Clones
+/// are handles of the same.
+#[derive(Clone, Default)]
+pub struct Pace(Rc<Steps>);
+
+#[derive(Default)]
+struct Steps {
+    is_held: Cell<bool>,
+    released: Cell<u64>,
+    waiting: Cell<u64>,
+}
+
+impl Pace {
+    /// While held, jobs do not run; [`Pace::release`] lets single ones.
+    pub fn hold(&self, is_held: bool) {
+        self.0.is_held.set(is_held);
+    }
+
+    /// Lets the next job run although they are held.
+    pub fn release(&self) {
+        self.0.released.set(self.0.released.get() + 1);
+    }
+
+    /// Whether a job waits that is not let run.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.0.waiting.get() > 0 && !self.may_run()
+    }
+
+    fn may_run(&self) -> bool {
+        !self.0.is_held.get() || self.0.released.get() > 0
+    }
+
+    fn submitted(&self) {
+        self.0.waiting.set(self.0.waiting.get() + 1);
+    }
+
+    fn taken(&self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.released.set(self.0.released.get().saturating_sub(1));
+    }
 }
 
 impl Worker {
@@ -65,7 +111,13 @@ impl Worker {
     /// A worker whose jobs run inside `Store::poll`.
     #[must_use]
     pub fn inline() -> Worker {
-        Worker(Form::Inline { jobs: VecDeque::new() })
+        Worker::paced(Pace::default())
+    }
+
+    /// The same, whose jobs run only when they may.
+    #[must_use]
+    pub fn paced(pace: Pace) -> Worker {
+        Worker(Form::Inline { jobs: VecDeque::new(), pace })
     }
 
     pub(crate) fn submit(&mut self, storage: &Arc<dyn Storage>, job: Job) {
@@ -76,15 +128,21 @@ impl Worker {
                     let _ = jobs.send((Arc::clone(storage), job));
                 }
             }
-            Form::Inline { jobs } => jobs.push_back((Arc::clone(storage), job)),
+            Form::Inline { jobs, pace } => {
+                pace.submitted();
+                jobs.push_back((Arc::clone(storage), job));
+            }
         }
     }
 
     pub(crate) fn receive(&mut self) -> Option<Reply> {
         match &mut self.0 {
             Form::Thread { replies, .. } => replies.try_recv().ok(),
-            Form::Inline { jobs } => {
-                while let Some((storage, job)) = jobs.pop_front() {
+            Form::Inline { jobs, pace } => {
+                while pace.may_run()
+                    && let Some((storage, job)) = jobs.pop_front()
+                {
+                    pace.taken();
                     if let Some(reply) = run(storage.as_ref(), job) {
                         return Some(reply);
                     }
@@ -98,7 +156,7 @@ impl Worker {
     pub(crate) fn has_inline_jobs(&self) -> bool {
         match &self.0 {
             Form::Thread { .. } => false,
-            Form::Inline { jobs } => !jobs.is_empty(),
+            Form::Inline { jobs, pace } => !jobs.is_empty() && pace.may_run(),
         }
     }
 }

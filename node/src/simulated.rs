@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use engine::{Disk, RecoveryReport, Stats, Storage, Store, Table, Worker};
+use engine::{Disk, Pace, RecoveryReport, Stats, Storage, Store, Table, Worker};
 use protocol::message::Hello;
 use protocol::{Machine, Role, Tick};
 
@@ -36,6 +36,7 @@ pub struct SimulatedNode<M, D> {
     now_us: Rc<Cell<u64>>,
     lines: BTreeMap<u64, (Intake, Rc<SimulatedLine>)>,
     config: NodeConfig,
+    pace: Pace,
 }
 
 /// One end of a connection that somebody carries.
@@ -65,7 +66,9 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         make_machine: impl FnOnce(Table) -> M,
     ) -> Result<(Self, RecoveryReport), NodeError> {
         let now = Rc::new(Cell::new(now_us));
-        let (mut store, mut machine, report) = open_log(&config, storage, disk, Worker::inline(), make_machine)?;
+        let pace = Pace::default();
+        let worker = Worker::paced(pace.clone());
+        let (mut store, mut machine, report) = open_log(&config, storage, disk, worker, make_machine)?;
         start_machine(&config, Tick(now_us), &mut store, &mut machine)?;
         let end = store.end();
         wait(&config, ("its first records", START_DURABLE.as_secs()), || Ok(store.poll(now_us)? >= end))?;
@@ -75,7 +78,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
             Rc::new(Hub::new(Clock::Set(Rc::clone(&now)), Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
         let scrub = Arc::new(ScrubLink::new(Arc::clone(stop.wake())));
         let driver = Driver::new(hub, store, machine, stop, config.hello_timeout, Vec::new(), scrub);
-        Ok((Self { driver, now_us: now, lines: BTreeMap::new(), config }, report))
+        Ok((Self { driver, now_us: now, lines: BTreeMap::new(), config, pace }, report))
     }
 
     /// Sets the node's clock, which must not go back.
@@ -167,6 +170,12 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         self.lines.get(&line).map_or(0, |(intake, _)| intake.connection.outbox.borrow().unsent_bytes())
     }
 
+    /// When its log's background jobs run: at once, unless somebody holds them.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Alarms that the node has written down, for its operator.
     #[must_use]
     pub fn alarms(&self) -> u64 {
@@ -179,6 +188,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
     /// The log has failed, or does not finish.
     pub fn stop(mut self) -> Result<(), NodeError> {
         let now = self.now_us.get();
+        self.pace.hold(false);
         self.driver.flush(Tick(now))?;
         let store = &mut self.driver.store;
         store.close_start();

@@ -28,7 +28,9 @@ impl Participant {
             }
             self.commit(txn, decided_at);
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
-        } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt) {
+        } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt)
+            || planted!("loss-acknowledged")
+        {
             effects.send(answer_to, &Message::CommitAck { txn, attempt });
         } else {
             let held_at = held_at.unwrap_or_default();

@@ -80,7 +80,11 @@ impl Participant {
         if !self.may_know(coordinator) {
             return Err(Reason::Busy);
         }
-        if prepare.attempt.epoch < self.fence(coordinator) { Err(Reason::StaleEpoch) } else { Ok(()) }
+        if prepare.attempt.epoch < self.fence(coordinator) && !planted!("stale-epoch-taken") {
+            Err(Reason::StaleEpoch)
+        } else {
+            Ok(())
+        }
     }
 
     /// What this participant knows of the transaction already. A later attempt ends an earlier one.
@@ -168,6 +172,9 @@ impl Participant {
             Ok(execution) => execution,
             Err(refused) => {
                 effects.send(coordinator, &self.vote_no(&prepare, refused));
+                if planted!("locks-leaked") {
+                    return;
+                }
                 return self.release(txn);
             }
         };

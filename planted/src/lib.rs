@@ -69,6 +69,11 @@ pub const BUGS: &[Bug] = &[
     bug("coordinator-unbounded", "a coordinator begins more transactions than it may"),
     bug("gate-ignored", "the gate lets everything go at the end of a turn"),
     bug("last-message-dropped", "the last message that has arrived is not heard"),
+    bug("length-trusted", "recovery reads as many bytes as a group's length says before that was checked"),
+    bug("record-replayed-twice", "recovery hands out each record once more after the next one"),
+    bug("loss-acknowledged", "a participant acknowledges the commit of a promise that it does not have"),
+    bug("locks-leaked", "a transaction that is refused keeps its locks"),
+    bug("stale-epoch-taken", "a participant takes a prepare of an earlier epoch of its coordinator"),
     bug("outbox-unbounded", "any number of bytes may wait for a connection"),
     bug("silence-ignored", "a coordinator decides without a vote that is missing"),
 ];

@@ -3,7 +3,7 @@
 //! - [`history`]: what clients saw, and what was there at the end.
 //! - [`lists`]: strict serializability, from lists that are only appended to; [`graph`] finds its cycles.
 //!   [`adya`] and [`brute`] are second and third opinions on the same histories.
-//! - [`bank`], [`ring`], [`sums`]: what every reader must find, whatever the order.
+//! - [`bank`], [`ring`], [`sums`], [`pages`]: what every reader must find, whatever the order.
 //! - [`outcomes`], [`retries`]: whether the answers are true, and stay the same.
 //!
 //! Each checker looks only at the keys of its own workload (`crate::workload`), so that all of them can judge one history.
@@ -15,6 +15,7 @@ pub mod graph;
 pub mod history;
 pub mod lists;
 pub mod outcomes;
+pub mod pages;
 pub mod retries;
 pub mod ring;
 pub mod sums;
@@ -63,5 +64,6 @@ pub fn judge(history: &History, layout: Layout) -> Vec<Violation> {
     violations.extend(bank::check(history, layout.accounts));
     violations.extend(ring::check(history, layout.links));
     violations.extend(sums::check(history, layout.sets));
+    violations.extend(pages::check(history));
     violations
 }

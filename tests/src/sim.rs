@@ -4,6 +4,7 @@
 //! - `world.rs`: the events in their order; `host.rs`: a node with its disk and clock; `network.rs`: a connection and what is
 //!   on its way; `client.rs`: who asks.
 //! - `power.rs`, `carry.rs`, `asking.rs`, `inject.rs`: what happens to nodes, connections, clients, and what a fault does;
+//!   `earlier.rs`: connections of an earlier epoch that arrive late;
 //!   `course.rs`: from the first rows to the last start.
 //! - `check.rs`: what must hold at the end; `report.rs`: what was seen on the way.
 //! - `minimise.rs`: which of the faults a failure needs; `plant.rs`: whether bugs would be found.
@@ -18,6 +19,7 @@ mod carry;
 pub mod check;
 pub mod client;
 mod course;
+mod earlier;
 pub mod fault;
 pub mod host;
 mod inject;

@@ -6,6 +6,7 @@
 
 pub mod bank;
 pub mod lists;
+pub mod pages;
 pub mod ring;
 pub mod sums;
 

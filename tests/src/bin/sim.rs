@@ -11,15 +11,12 @@ use clap::Parser;
 use planted::{BUGS, Bug};
 use tests::sim::minimise::minimise;
 use tests::sim::plan::Plan;
-use tests::sim::plant::{Search, run_with, search};
+use tests::sim::plant::{SEEDS_PER_BUG, Search, run_with, search};
 use tests::sim::report::Counts;
 use tests::sim::world::{Run, run};
 
 /// From so many runs on, a fault that never happened is a failure.
 const RUNS_FOR_ALL_FAULTS: u64 = 500;
-
-/// Seeds that may be needed to find a planted bug.
-const SEEDS_PER_BUG: u64 = 1_000;
 
 /// Transactions that a run has to have, on average.
 const TRANSACTIONS_PER_RUN_MIN: u64 = 1_000;
@@ -52,7 +49,8 @@ struct Flags {
     /// Do not look for the smallest list of faults when a run fails
     #[arg(long)]
     no_minimise: bool,
-    /// Run with a planted bug, or search for each of `all`: until a seed finds it, of 0..1000 if no seeds are given
+    /// Run with a planted bug, or search for one, for several with commas between them, or for `all`: until a seed finds it,
+    /// of 0..1000 if no seeds are given
     #[arg(long, value_name = "NAME", value_parser = parse_bugs)]
     plant: Option<Bugs>,
     /// Print the report for programs
@@ -106,9 +104,10 @@ fn parse_bugs(text: &str) -> Result<Bugs, String> {
     if text == "all" {
         return Ok(Bugs(BUGS.to_vec()));
     }
-    let bug = BUGS.iter().find(|bug| bug.name == text);
+    let named = |name| BUGS.iter().find(|bug| bug.name == name).copied();
+    let bugs: Option<Vec<Bug>> = text.split(',').map(named).collect();
     let names: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
-    bug.map(|bug| Bugs(vec![*bug])).ok_or_else(|| format!("give `all` or one of {}", names.join(", ")))
+    bugs.map(Bugs).ok_or_else(|| format!("give `all` or some of {}", names.join(",")))
 }
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use crate::sim::client::Patience;
 use crate::sim::host::CLUSTER;
 use crate::sim::world::{Event, Phase, World};
 use crate::workload::Workload;
+use crate::workload::pages::Pages;
 
 impl World<'_> {
     /// A client asks for a transaction of a workload.
@@ -18,18 +19,34 @@ impl World<'_> {
         workload: usize,
         make: impl FnOnce(&mut dyn Workload, TxnId, &mut Random) -> Vec<Operation>,
     ) {
-        self.ask_within(self.plan.setup.deadline_ms, client, workload, make);
+        self.ask_with(self.patience(self.plan.setup.deadline_ms), client, workload, make);
     }
 
-    /// The same, with a deadline of its own.
-    pub(super) fn ask_within(
+    pub(super) fn patience(&self, deadline_ms: u32) -> Patience {
+        Patience { deadline_ms, patience_us: self.plan.setup.patience_us, asks_again: true }
+    }
+
+    /// A client asks for many large answers at once, whether it can.
+    pub(super) fn flood(&mut self, client: usize, answers: usize) -> bool {
+        let is_connected = self.links[self.clients[client].link].open[0];
+        let (participants, pages) = (self.plan.setup.participants as u32, self.plan.setup.load.pages);
+        // All of it again at once would end each new connection.
+        let once = Patience { asks_again: false, ..self.patience(self.plan.setup.deadline_ms) };
+        for at in (0..answers).filter(|_| is_connected) {
+            let operations = Pages::read_much(participants, at as u32 % pages);
+            self.ask_with(once, client, self.workloads.len() - 1, |_, _, _| operations);
+        }
+        is_connected
+    }
+
+    /// The same, with a patience of its own.
+    pub(super) fn ask_with(
         &mut self,
-        deadline_ms: u32,
+        patience: Patience,
         client: usize,
         workload: usize,
         make: impl FnOnce(&mut dyn Workload, TxnId, &mut Random) -> Vec<Operation>,
     ) {
-        let patience = Patience { deadline_ms, patience_us: self.plan.setup.patience_us };
         let (generator, random) = (self.workloads[workload].as_mut(), &mut self.asking);
         let operations = |txn| make(generator, txn, random);
         let message = self.clients[client].begin(&mut self.history, self.now, patience, workload, operations);

@@ -1,6 +1,6 @@
 //! Connections: who dials, what is carried, and when an end hears that it is over.
 
-use protocol::{Message, Reason};
+use protocol::{Machine, Message, Reason};
 
 use crate::sim::fault::Kind;
 use crate::sim::host::State;
@@ -41,7 +41,7 @@ impl World<'_> {
     }
 
     pub(super) fn connect(&mut self, link: usize, asked: usize) {
-        let mut lines = [0; 2];
+        let (mut lines, mut epoch) = ([0; 2], 0);
         let number = self.hosts[asked].id.number();
         for (end, line) in lines.iter_mut().enumerate() {
             if let End::Node(host) = self.links[link].ends[end] {
@@ -49,10 +49,11 @@ impl World<'_> {
                 if let Some(running) = self.hosts[host].up() {
                     running.set_clock(clock_us);
                     *line = running.connect((end == 0).then_some(number));
+                    epoch = epoch.max(running.machine().epoch());
                 }
             }
         }
-        self.links[link].connect(lines);
+        self.links[link].connect(lines, (epoch, self.hosts[asked].boot));
         self.trace.mix([self.now, 4, link as u64, self.links[link].generation]);
         let ends = self.links[link].ends;
         self.tell(|| format!("{ends:?} are connected"));
@@ -92,6 +93,9 @@ impl World<'_> {
             End::Node(_) => {}
             End::Client(_) if !is_current => return,
             End::Client(_) => {}
+        }
+        if is_current && end == 1 {
+            self.earlier_later(link);
         }
         if is_current && end == 0 {
             let pause_us = self.random.scale(500, 100_000);
@@ -143,14 +147,19 @@ impl World<'_> {
         }
     }
 
+    fn is_between_nodes(&self, link: usize) -> bool {
+        link < self.plan.setup.coordinators * self.plan.setup.participants
+    }
+
     pub(super) fn send(&mut self, link: usize, direction: usize, bytes: Vec<u8>) {
         let from = self.links[link].ends[direction];
-        if direction == 1 && link < self.plan.setup.coordinators * self.plan.setup.participants {
+        if direction == 1 && self.is_between_nodes(link) {
             let is_conflict = |message: &Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Conflict);
             for message in network::messages(&bytes) {
                 self.counts.conflicts += u64::from(is_conflict(&message));
                 if let (Message::CommitAck { txn, .. }, End::Node(host)) = (&message, from) {
                     self.hosts[host].acknowledged.insert(*txn);
+                    self.check_acknowledged(host, *txn);
                 }
             }
         }
@@ -160,9 +169,8 @@ impl World<'_> {
                 self.tell(|| format!("{from:?} -> {to:?} {}", words::message(&message)));
             }
         }
-        let is_between_nodes = link < self.plan.setup.coordinators * self.plan.setup.participants;
         let often = self.plan.setup.duplicates_per_mille;
-        if often > 0 && is_between_nodes && self.random.per_mille(often) {
+        if often > 0 && self.is_between_nodes(link) && self.random.per_mille(often) {
             let later_us = self.random.scale(100, 500_000);
             self.links[link].pipes[direction].tampering.push((1, Tampering::Duplicate { later_us }));
         }
@@ -218,6 +226,9 @@ impl World<'_> {
         let end = 1 - direction;
         if self.links[link].generation != generation || !self.links[link].open[end] {
             self.counts.lost_messages += network::messages(&bytes).len() as u64;
+            if self.plan.setup.comes_late && direction == 0 && self.is_between_nodes(link) {
+                self.keep_earlier(link, generation, bytes);
+            }
             return;
         }
         match self.links[link].ends[end] {
@@ -247,6 +258,7 @@ impl World<'_> {
             running.set_clock(clock_us);
             let Some(bytes) = self.links[link].pipes[direction].unread.pop_front() else { return };
             let received = running.receive(line, &bytes);
+            self.links[link].meet();
             self.links[link].pipes[direction].in_flight -= bytes.len();
             self.trace.mix([self.now, 7, host as u64, u64::from(crc32c::crc32c(&bytes))]);
             if let Err(reason) = received {

@@ -39,6 +39,7 @@ pub struct Pending {
     /// The workload that it is of.
     pub workload: usize,
     submit: Submit,
+    asks_again: bool,
     again_at: u64,
     busy_pause_us: u64,
 }
@@ -50,6 +51,8 @@ pub struct Patience {
     pub deadline_ms: u32,
     /// How long it waits for an answer before it asks again, in microseconds.
     pub patience_us: u64,
+    /// Whether it asks again at all: else it goes on without an answer.
+    pub asks_again: bool,
 }
 
 impl Client {
@@ -91,8 +94,9 @@ impl Client {
             submissions: 1,
         });
         let submit = Submit { txn, deadline_ms: patience.deadline_ms, operations };
-        let (again_at, busy_pause_us) = (now + patience.patience_us, BUSY_PAUSE_US.0);
-        self.pending.insert(txn, Pending { entry, workload, submit: submit.clone(), again_at, busy_pause_us });
+        let (again_at, busy_pause_us, asks_again) = (now + patience.patience_us, BUSY_PAUSE_US.0, patience.asks_again);
+        let pending = Pending { entry, workload, submit: submit.clone(), asks_again, again_at, busy_pause_us };
+        self.pending.insert(txn, pending);
         Message::Submit(submit)
     }
 
@@ -100,6 +104,7 @@ impl Client {
     pub fn ask_again(&mut self, history: &mut History, now: u64, patience_us: u64, all: bool) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut asked = Vec::new();
+        self.pending.retain(|_, pending| pending.asks_again || !(all || pending.again_at <= now));
         for pending in self.pending.values_mut().filter(|pending| all || pending.again_at <= now) {
             pending.again_at = now + patience_us;
             history.transactions[pending.entry].submissions += 1;

@@ -56,7 +56,7 @@ impl World<'_> {
             self.dial_after(link, 0);
         }
         for workload in 0..self.workloads.len() {
-            self.ask_within(PROBE_DEADLINE_MS, 0, workload, |workload, txn, _| workload.opening(txn));
+            self.ask_with(self.patience(PROBE_DEADLINE_MS), 0, workload, |workload, txn, _| workload.opening(txn));
         }
         self.at(LOOK_US, Event::Look);
     }
@@ -163,7 +163,7 @@ impl World<'_> {
         for keys in keys.chunks(KEYS_PER_PROBE) {
             let nothing = |key: &Bytes| Operation::Append { key: key.clone(), value: Bytes::new() };
             let operations = keys.iter().map(nothing).collect();
-            self.ask_within(PROBE_DEADLINE_MS, 0, 0, |_, _, _| operations);
+            self.ask_with(self.patience(PROBE_DEADLINE_MS), 0, 0, |_, _, _| operations);
         }
     }
 

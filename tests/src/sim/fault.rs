@@ -54,6 +54,8 @@ pub enum Fault {
     ClockBack { node: usize, by_us: u64, down_us: u64 },
     /// All clients ask for many transactions at once.
     Overload { more: usize, for_us: u64 },
+    /// A client asks for so many answers of the largest size, and reads none for a while.
+    Flood { client: usize, answers: usize, for_us: u64 },
 }
 
 /// Which directions are cut.
@@ -95,11 +97,12 @@ pub enum Kind {
     ClockJump,
     ClockBack,
     Overload,
+    Flood,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Crash,
         Self::CrashTogether,
         Self::CrashInDisk,
@@ -125,6 +128,7 @@ impl Kind {
         Self::ClockJump,
         Self::ClockBack,
         Self::Overload,
+        Self::Flood,
     ];
 
     /// Whether it destroys what was durable, so that a node may have to say so.
@@ -164,6 +168,7 @@ impl Fault {
             Self::ClockJump { .. } => Kind::ClockJump,
             Self::ClockBack { .. } => Kind::ClockBack,
             Self::Overload { .. } => Kind::Overload,
+            Self::Flood { .. } => Kind::Flood,
         }
     }
 }

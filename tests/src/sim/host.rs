@@ -115,6 +115,8 @@ pub struct Host {
     pub turn_at: Option<u64>,
     /// Whether the end of a write in flight is due already.
     pub is_writing: bool,
+    /// Whether the end of a background job of its log is due already.
+    pub is_working: bool,
     /// How much slower the disk is now.
     pub disk_factor: u64,
     /// Up to where its log was durable when it was last seen, and before the last group.
@@ -147,6 +149,7 @@ impl Host {
             paused: 0,
             turn_at: None,
             is_writing: false,
+            is_working: false,
             disk_factor: 1,
             durable: [0; 2],
             acknowledged: BTreeSet::new(),
@@ -215,6 +218,7 @@ impl Host {
         });
         self.memory.hold(true);
         let (running, report) = started?;
+        running.pace().hold(setup.job_us > 0);
         self.boot += 1;
         self.state = State::Up(Box::new(running));
         Ok(report)
@@ -276,6 +280,7 @@ impl Host {
         self.alarms_before = self.alarms();
         self.turn_at = None;
         self.is_writing = false;
+        self.is_working = false;
         match std::mem::replace(&mut self.state, State::Down) {
             State::Up(running) => Some(running),
             State::Down | State::Refused(_) => None,

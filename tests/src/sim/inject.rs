@@ -130,6 +130,13 @@ impl World<'_> {
                 (0..self.clients.len()).for_each(|client| self.fill(client));
                 self.lasts(number, for_us);
             }
+            Fault::Flood { client, answers, for_us } => {
+                if self.flood(client, answers) {
+                    self.cut(&pipes(self.clients[client].link, 0, Ways::In), 1);
+                    self.counts.fault(kind);
+                    self.lasts(number, for_us);
+                }
+            }
         }
     }
 
@@ -160,6 +167,7 @@ impl World<'_> {
             Fault::SlowPeer { node, .. } => self.slow(node, 1),
             Fault::Pause { node, .. } => self.go_on(node),
             Fault::Overload { more, .. } => self.in_flight -= more,
+            Fault::Flood { client, .. } => self.cut(&pipes(self.clients[client].link, 0, Ways::In), -1),
             Fault::Crash { .. }
             | Fault::CrashInDisk { .. }
             | Fault::CrashInRecovery { .. }

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use protocol::Message;
 use protocol::frame::{self, FrameReader};
 
+use crate::sim::earlier::Earlier;
+
 /// Bytes that may be on their way in one direction before the sender has to wait, as the windows of TCP have it.
 pub const WINDOW_BYTES: usize = 256 << 10;
 
@@ -34,6 +36,12 @@ pub struct Link {
     pub pipes: [Pipe; 2],
     /// When the dialler tries next.
     pub dial_at: Option<u64>,
+    /// Of each connection there was, the dialler's epoch, and which start of the other end took it.
+    pub starts: Vec<(u32, u64)>,
+    /// The latest of them that the other end has met since its start.
+    pub met: u32,
+    /// What has missed its connection and may come later.
+    pub earlier: Vec<Earlier>,
 }
 
 /// One direction of a link.
@@ -81,6 +89,9 @@ impl Link {
             lines: [0; 2],
             pipes: [Pipe::new(), Pipe::new()],
             dial_at: None,
+            starts: Vec::new(),
+            met: 0,
+            earlier: Vec::new(),
         }
     }
 
@@ -96,9 +107,15 @@ impl Link {
         self.pipes.iter().any(|pipe| pipe.cuts > 0)
     }
 
+    /// The dialled end has heard the dialler on the connection that there is.
+    pub fn meet(&mut self) {
+        self.met = self.met.max(self.starts.last().map_or(0, |(epoch, _)| *epoch));
+    }
+
     /// A new connection: what was on its way on the last one is gone.
-    pub fn connect(&mut self, lines: [u64; 2]) {
+    pub fn connect(&mut self, lines: [u64; 2], (epoch, boot): (u32, u64)) {
         self.generation += 1;
+        self.starts.push((epoch, boot));
         self.open = [true; 2];
         self.lines = lines;
         for pipe in &mut self.pipes {

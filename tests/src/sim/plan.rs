@@ -10,6 +10,7 @@ use crate::sim::fault::{Fault, Kind, Planned, Ways};
 use crate::workload::Workload;
 use crate::workload::bank::Bank;
 use crate::workload::lists::Lists;
+use crate::workload::pages::Pages;
 use crate::workload::ring::Ring;
 use crate::workload::sums::Sums;
 
@@ -55,6 +56,8 @@ pub struct Setup {
     pub network_us: u64,
     /// Least time of a group's write, in microseconds.
     pub disk_us: u64,
+    /// Least time of a background job of a log (a segment made, a superblock written), in microseconds; 0 if it takes none.
+    pub job_us: u64,
     /// Settings of the coordinators' machines.
     pub max_concurrent_txns: usize,
     /// How long an attempt waits for votes, in microseconds.
@@ -69,6 +72,8 @@ pub struct Setup {
     pub ask_interval_us: u64,
     /// How many of a thousand messages between nodes come twice, for the whole time.
     pub duplicates_per_mille: u64,
+    /// Whether what has missed its connection to a participant may come later, on one of its own.
+    pub comes_late: bool,
     /// How far each node's clock is ahead of the world's, in microseconds.
     pub clocks_ahead_us: Vec<u64>,
     /// How much faster each node's clock goes, in millionths.
@@ -110,6 +115,7 @@ impl Setup {
             outbox_bytes_max: random.scale(OUTBOX_BYTES_MIN as u64, 64 << 20) as usize,
             network_us: random.scale(5, 1_000),
             disk_us: random.scale(10, 3_000),
+            job_us: draw_job_us(Random(random.0 ^ 0x6A0B_5EED)),
             max_concurrent_txns: [4, 16, 4_096, 4_096, 4_096][random.below(5)],
             prepare_timeout_us: random.scale(20_000, 1_000_000),
             lock_wait_ms: random.scale(2, 500) as u32,
@@ -117,10 +123,15 @@ impl Setup {
             in_flight_txns_max: [4, 16, 8_192, 8_192, 8_192][random.below(5)],
             ask_interval_us: random.scale(20_000, 1_000_000),
             duplicates_per_mille: [0, 0, 0, 0, 0, 0, 0, 5][Random(random.0 ^ 0x4E7E_4710).below(8)],
+            comes_late: Random(random.0 ^ 0xEA71_0003).below(4) == 0,
             clocks_ahead_us: (0..nodes).map(|_| random.between(0, 7_200_000_000)).collect(),
             drifts_ppm: (0..nodes).map(|_| drift(random)).collect(),
         }
     }
+}
+
+fn draw_job_us(mut random: Random) -> u64 {
+    if random.below(4) == 0 { random.scale(100, 50_000) } else { 0 }
 }
 
 /// The workloads that run side by side.
@@ -134,6 +145,8 @@ pub struct Load {
     pub links: u32,
     /// Sets of counters, and counters in each.
     pub sets: (u32, u32),
+    /// Pages.
+    pub pages: u32,
 }
 
 impl Load {
@@ -173,6 +186,9 @@ impl Load {
         if self.sets.0 > 0 {
             all.push(Box::new(Sums::new(participants, self.sets.0, self.sets.1)));
         }
+        if self.pages > 0 {
+            all.push(Box::new(Pages::new(participants, self.pages)));
+        }
         all
     }
 
@@ -188,11 +204,11 @@ impl Plan {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0xA55E_1717);
-        let setup = Setup::draw(&mut random);
-        let mut faults = Vec::new();
+        let mut setup = Setup::draw(&mut random);
+        let mut faults = draw_floods(&mut setup, Random(random.0 ^ 0x9A6E_5000));
         // Damage is rare: what comes after it is judged less severely.
         let is_damaged = random.per_mille(200);
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Flood) {
             let is_on = random.per_mille(if kind.is_damage() { 350 } else { 500 });
             let count = if kind.is_damage() { 1 } else { random.scale(1, 6) };
             if is_on && (is_damaged || !kind.is_damage()) {
@@ -210,6 +226,16 @@ impl Plan {
         let faults = self.faults.iter().filter(|planned| numbers.contains(&planned.number)).copied().collect();
         Self { faults, ..self.clone() }
     }
+}
+
+/// Few worlds have pages, which take time. In these, clients ask for more of them than may wait for a connection.
+fn draw_floods(setup: &mut Setup, mut random: Random) -> Vec<Planned> {
+    if random.below(32) > 0 {
+        return Vec::new();
+    }
+    setup.load.pages = random.between(1, setup.participants as u64) as u32;
+    setup.outbox_bytes_max = OUTBOX_BYTES_MIN;
+    (0..random.between(1, 3)).map(|_| draw_planned(Kind::Flood, setup, &mut random)).collect()
 }
 
 fn draw_planned(kind: Kind, setup: &Setup, random: &mut Random) -> Planned {
@@ -259,6 +285,11 @@ fn draw(kind: Kind, setup: &Setup, random: &mut Random) -> Fault {
         Kind::Reconnect => Fault::Reconnect { link },
         Kind::ClockJump => Fault::ClockJump { node, by_us: random.scale(1_000, 100_000_000) },
         Kind::ClockBack => Fault::ClockBack { node, by_us: random.scale(1_000, 3_600_000_000), down_us },
+        Kind::Flood => {
+            let (client, answers) = (random.below(setup.clients), random.between(6, 8) as usize);
+            // Long enough for them to come.
+            Fault::Flood { client, answers, for_us: 200_000 + for_us }
+        }
         Kind::Overload => Fault::Overload { more: random.between(10, 100) as usize, for_us },
     }
 }

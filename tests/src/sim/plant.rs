@@ -10,6 +10,9 @@ use crate::sim::check::Failure;
 use crate::sim::plan::Plan;
 use crate::sim::world::{Run, run};
 
+/// Seeds that may be needed to find a planted bug.
+pub const SEEDS_PER_BUG: u64 = 1_000;
+
 /// What came of the search for a planted bug.
 pub struct Search {
     /// Which.

@@ -3,11 +3,13 @@
 use engine::{OpenError, RecoveryReport};
 use node::NodeError;
 use node::limits::NODE_OUTBOX_FACTOR;
-use protocol::{InDoubt, Machine};
+use protocol::{InDoubt, Machine, TxnId};
 
-use crate::sim::host::{Host, State};
+use crate::judge::Transaction;
+use crate::sim::host::{Host, Running, State};
 use crate::sim::network::End;
 use crate::sim::world::{Event, World};
+use crate::workload::MARK;
 
 impl World<'_> {
     pub(super) fn turn_soon(&mut self, host: usize) {
@@ -51,6 +53,7 @@ impl World<'_> {
 
     pub(super) fn after_turn(&mut self, host: usize, wake: Option<u64>) {
         self.write(host);
+        self.work(host);
         for at in 0..self.links_of[host].len() {
             let link = self.links_of[host][at];
             self.notice_closed(host, link);
@@ -79,6 +82,30 @@ impl World<'_> {
         let slow = if self.random.per_mille(10) { 10 } else { 1 };
         let takes = (base + self.random.between(0, base)) * slow * factor;
         self.at(self.now + takes, Event::DiskDone { host, boot });
+    }
+
+    /// Lets the background work on its log's files go on, which takes its time where it takes any.
+    pub(super) fn work(&mut self, host: usize) {
+        let node = &mut self.hosts[host];
+        if node.is_working || !node.up().is_some_and(|running| running.pace().is_awaited()) {
+            return;
+        }
+        node.is_working = true;
+        let (boot, factor, base) = (node.boot, node.disk_factor, self.plan.setup.job_us);
+        let takes = (base + self.random.between(0, base)) * factor;
+        self.at(self.now + takes, Event::JobDone { host, boot });
+    }
+
+    pub(super) fn job_done(&mut self, host: usize, boot: u64) {
+        let node = &mut self.hosts[host];
+        if node.boot != boot || !node.is_working {
+            return;
+        }
+        node.is_working = false;
+        if let Some(running) = node.up() {
+            running.pace().release();
+            self.turn_soon(host);
+        }
     }
 
     pub(super) fn disk_done(&mut self, host: usize, boot: u64) {
@@ -150,6 +177,9 @@ impl World<'_> {
             let link = self.links_of[host][at];
             let Some(end) = self.links[link].end_of(host) else { continue };
             self.links[link].open[end] = false;
+            if end == 1 {
+                self.links[link].met = 0;
+            }
             let late = if self.random.per_mille(500) { 0 } else { self.random.scale(1_000, 2_000_000) };
             self.hang_up_after(link, 1 - end, late);
         }
@@ -206,6 +236,20 @@ impl World<'_> {
         {
             let id = self.hosts[host].id;
             self.fail("log", format!("{id} starts in doubt about {txn:?}, whose commit it has acknowledged"));
+        }
+    }
+
+    /// Whether a participant has what it acknowledges: the row that each transaction leaves where it writes.
+    pub(super) fn check_acknowledged(&mut self, host: usize, txn: TxnId) {
+        let id = self.hosts[host].id;
+        let Ok(mark) = self.keys.key(&format!("{MARK}{txn:?}@{id}")) else { return };
+        let is_there = |running: &mut Running| running.table().get(&mark).is_ok_and(|row| row.is_some());
+        if self.hosts[host].up().is_none_or(is_there) {
+            return;
+        }
+        let leaves_it = |asked: &Transaction| asked.operations.iter().any(|operation| operation.key() == Some(&mark));
+        if self.history.transactions.iter().any(|asked| asked.id == txn && leaves_it(asked)) {
+            self.fail("log", format!("{id} acknowledges the commit of {txn:?}, which it has not done"));
         }
     }
 

@@ -19,6 +19,7 @@ use crate::sim::network::{End, Link};
 use crate::sim::plan::Plan;
 use crate::sim::report::Counts;
 use crate::workload::Workload;
+use crate::world::keys::Keys;
 
 /// Events of a run: more of them is a circle.
 const EVENTS_MAX: u64 = 10_000_000;
@@ -27,9 +28,12 @@ const EVENTS_MAX: u64 = 10_000_000;
 pub(super) enum Event {
     Turn(usize),
     DiskDone { host: usize, boot: u64 },
+    JobDone { host: usize, boot: u64 },
     Arrive { link: usize, direction: usize, generation: u64, bytes: Vec<u8> },
     HangUp { link: usize, end: usize, generation: u64, line: u64, boot: u64 },
     Dial(usize),
+    Earlier(usize),
+    EarlierOver { link: usize, host: usize, line: u64, boot: u64 },
     Start(usize),
     Wake(usize),
     Inject(usize),
@@ -155,6 +159,7 @@ pub(super) struct World<'a> {
     pub(super) queue: BinaryHeap<Scheduled>,
     pub(super) sequence: u64,
     pub(super) history: History,
+    pub(super) keys: Keys,
     pub(super) workloads: Vec<Box<dyn Workload>>,
     pub(super) asking: Random,
     pub(super) trace: Trace,
@@ -207,6 +212,7 @@ impl<'a> World<'a> {
             queue: BinaryHeap::new(),
             sequence: 0,
             history: History::default(),
+            keys: Keys::new(setup.participants as u32),
             trace: Trace { hash: plan.seed, lines: is_told.then(Vec::new) },
             phase: Phase::Opening,
             asked: 0,
@@ -254,9 +260,12 @@ impl<'a> World<'a> {
         match event {
             Event::Turn(host) => self.turn(host),
             Event::DiskDone { host, boot } => self.disk_done(host, boot),
+            Event::JobDone { host, boot } => self.job_done(host, boot),
             Event::Arrive { link, direction, generation, bytes } => self.arrive(link, direction, generation, bytes),
             Event::HangUp { link, end, generation, line, boot } => self.hung_up(link, end, generation, line, boot),
             Event::Dial(link) => self.dial(link),
+            Event::Earlier(link) => self.earlier_arrives(link),
+            Event::EarlierOver { link, host, line, boot } => self.earlier_over(link, host, line, boot),
             Event::Start(host) => _ = self.start(host),
             Event::Wake(client) => self.wake(client),
             Event::Inject(number) => self.inject(number),

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use protocol::{Operation, OperationResult, Reason, TxnId};
 use tests::judge::{
     Asked, History, Layout, Outcome, Question, Said, Transaction, Violation, adya, bank, brute, judge, lists, outcomes,
-    retries, ring, sums,
+    pages, retries, ring, sums,
 };
 use tests::random::Random;
 use tests::workload::lists::{LIST, element, elements, value};
+use tests::workload::pages::{PAGE, page};
 
 fn names(violations: &[Violation]) -> Vec<&'static str> {
     let mut names: Vec<_> = violations.iter().map(|violation| violation.name).collect();
@@ -473,6 +474,40 @@ fn untrue_outcomes_are_seen() {
     assert_eq!(only_outcomes(&forget), ["half-done"]);
     let unasked = |history: &mut History, at: usize| _ = history.transactions.remove(at);
     assert_eq!(only_outcomes(&unasked), ["unasked"]);
+}
+
+#[test]
+fn a_page_that_nobody_wrote_is_seen() {
+    let key = Bytes::from(format!("{PAGE}0"));
+    let judged = |outcome: Outcome, read: Option<Bytes>, end: Option<Bytes>| {
+        let put = |number| Operation::Put { key: key.clone(), value: page(number) };
+        let done = Outcome::Committed(Some(vec![OperationResult::Done]));
+        let found = Outcome::Committed(Some(vec![OperationResult::Value(read)]));
+        let asked = [(put(1), done), (put(2), outcome), (Operation::Get { key: key.clone() }, found)];
+        let mut history = History::default();
+        for (at, (operation, outcome)) in asked.into_iter().enumerate() {
+            history.transactions.push(Transaction {
+                id: TxnId(1 + at as u128),
+                client: 1,
+                invoked_us: 0,
+                completed_us: Some(1),
+                operations: vec![operation],
+                outcome,
+                submissions: 1,
+            });
+        }
+        history.rows.extend(end.map(|value| (key.clone(), value)));
+        names(&pages::check(&history))
+    };
+    let mixed = || Some([&page(1)[..4_000], &page(2)[4_000..]].concat().into());
+    let aborted = || Outcome::Aborted(Reason::Conflict);
+    assert!(judged(aborted(), Some(page(1)), Some(page(1))).is_empty());
+    assert!(judged(Outcome::Unknown, Some(page(2)), Some(page(1))).is_empty());
+    assert_eq!(judged(aborted(), Some(page(2)), Some(page(1))), ["page"]);
+    assert_eq!(judged(Outcome::Unknown, mixed(), Some(page(1))), ["page"]);
+    assert_eq!(judged(Outcome::Unknown, None, Some(page(1))), ["page"]);
+    assert_eq!(judged(Outcome::Unknown, Some(page(1)), mixed()), ["page"]);
+    assert_eq!(judged(Outcome::Unknown, Some(page(1)), None), ["page"]);
 }
 
 /// What was asked, when, and what was said to it when.

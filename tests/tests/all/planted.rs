@@ -1,9 +1,10 @@
-//! Planted bugs: the list, the product and `README.md` name the same ones, and no ordinary build has any. Whether the
-//! simulator finds them: `sim --plant all`, see there.
+//! Planted bugs: the list, the product and `README.md` name the same ones, each was found within the seeds that it may take, and
+//! no ordinary build has any. The search itself: `sim --plant all`, see there.
 
 use std::path::{Path, PathBuf};
 
 use planted::BUGS;
+use tests::sim::plant::SEEDS_PER_BUG;
 
 const PRODUCT: [&str; 5] = ["protocol", "engine", "participant", "coordinator", "node"];
 
@@ -44,6 +45,11 @@ fn the_readme_tells_of_every_planted_bug_and_of_no_other() {
     assert_eq!(rows.len(), begins.len());
     for (row, begins) in rows.iter().zip(&begins) {
         assert!(row.starts_with(begins.as_str()), "{row}\nis not the row of\n{begins}");
+        let rest: Vec<&str> = row[begins.len()..].split(" | ").collect();
+        let [checker, seeds] = rest[..] else { panic!("{row}\nhas not four columns") };
+        let seeds = seeds.trim_end_matches(" |").parse::<u64>();
+        let is_found = checker != "nothing" && seeds.is_ok_and(|seeds| (1..=SEEDS_PER_BUG).contains(&seeds));
+        assert!(is_found, "{row}\nis a hole of the simulator: it has to find the bug within {SEEDS_PER_BUG} seeds");
     }
 }
 

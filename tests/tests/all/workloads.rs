@@ -10,6 +10,7 @@ use tests::random::Random;
 use tests::workload::Workload;
 use tests::workload::bank::Bank;
 use tests::workload::lists::Lists;
+use tests::workload::pages::Pages;
 use tests::workload::ring::Ring;
 use tests::workload::sums::Sums;
 use tests::world::{Setup, World};
@@ -38,6 +39,7 @@ impl Run {
             Box::new(Ring::new(PARTICIPANTS, LAYOUT.links)),
             Box::new(Sums::new(PARTICIPANTS, LAYOUT.sets, 4)),
             Box::new(Lists::new(PARTICIPANTS, 4, 20)),
+            Box::new(Pages::new(PARTICIPANTS, 2)),
         ];
         let world = World::new(&Setup { participants: PARTICIPANTS, ..Setup::default() });
         let (history, open, random) = (History::default(), BTreeMap::new(), Random(seed));
