@@ -3,13 +3,15 @@
 //! A machine cannot be copied, so a state is kept as the inputs that lead to it from the start, and built again from them.
 //! Invariant: states with the same number are equal, so their steps are; with `merges` off, only states with the same inputs are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use protocol::{Lsn, NodeId, Tick};
+use rustc_hash::FxHashMap;
 
 use crate::explorer::facts::{Facts, Said};
 use crate::explorer::messages::{MessageId, Messages};
+use crate::explorer::numbers::Numbers;
 use crate::explorer::scene::Broken;
 use crate::explorer::state::fingerprint;
 use crate::world::node::Node;
@@ -57,7 +59,8 @@ pub(crate) struct Known {
     pub(crate) due_us: Option<u64>,
     pub(crate) in_flight: usize,
     pub(crate) hello: Option<MessageId>,
-    pub(crate) facts: Rc<Facts>,
+    /// The number of what its log says and what it has said.
+    pub(crate) facts: u32,
 }
 
 pub(crate) struct Automaton {
@@ -65,8 +68,9 @@ pub(crate) struct Automaton {
     broken: Option<Broken>,
     merges: bool,
     states: Vec<Known>,
-    numbers: HashMap<u128, NodeState>,
-    steps: HashMap<(NodeState, Input), Step>,
+    numbers: FxHashMap<u128, NodeState>,
+    steps: FxHashMap<(NodeState, Input), Step>,
+    facts: Numbers<Facts>,
 }
 
 impl Automaton {
@@ -77,8 +81,8 @@ impl Automaton {
         merges: bool,
         messages: &mut Messages,
     ) -> Self {
-        let (states, numbers, steps) = (Vec::new(), HashMap::new(), HashMap::new());
-        let mut automaton = Self { fresh, broken, merges, states, numbers, steps };
+        let (states, numbers, steps) = (Vec::new(), FxHashMap::default(), FxHashMap::default());
+        let mut automaton = Self { fresh, broken, merges, states, numbers, steps, facts: Numbers::new() };
         let node = (automaton.fresh)(&Trace::default());
         automaton.keep(node, None, BTreeSet::new(), messages);
         automaton
@@ -86,6 +90,11 @@ impl Automaton {
 
     pub(crate) fn known(&self, state: NodeState) -> &Known {
         &self.states[state as usize]
+    }
+
+    /// What is so in a state.
+    pub(crate) fn facts(&self, state: NodeState) -> &Facts {
+        self.facts.get(self.known(state).facts)
     }
 
     /// How many states were met.
@@ -100,7 +109,7 @@ impl Automaton {
         }
         let mut node = self.build(from, messages, &Trace::default());
         let sent = self.take(&mut node, input, messages);
-        let mut said = self.known(from).facts.said.clone();
+        let mut said = self.facts(from).said.clone();
         if self.broken == Some(Broken::Memory) && input == Input::Crash {
             said.clear();
         }
@@ -181,7 +190,7 @@ impl Automaton {
         }
         let number = self.states.len() as NodeState;
         self.numbers.insert(fingerprint, number);
-        let facts = Rc::new(Facts::new(&node, said));
+        let facts = self.facts.number(Facts::new(&node, said));
         let hello = node.hello().map(|hello| messages.number(&hello));
         let (is_up, is_flushed) = (node.is_up(), node.log.is_flushed());
         let (due_us, in_flight) = (node.next_tick().map(|due| due.0), node.in_flight());

@@ -1,5 +1,7 @@
 //! What may happen next in a state.
 
+use protocol::Message;
+
 use crate::explorer::cluster::Cluster;
 use crate::explorer::scene::{Fault, Scene};
 use crate::explorer::state::State;
@@ -64,12 +66,9 @@ impl Cluster {
         let is_up = |node: usize| self.known(state, node).is_up;
         let clients = 0..self.scene.txns.len() as u8;
         moves.extend(clients.clone().filter(|at| state.asked & 1 << at == 0 && is_up(0)).map(Choice::Submit));
-        for (at, link) in state.links.iter().enumerate() {
-            if !link.is_empty() && is_up(receiver(at)) {
-                moves.push(Choice::Deliver(at as u8));
-            }
-        }
-        for at in 0..state.nodes.len() {
+        let ready = self.links().filter(|at| state.links[*at] != 0 && is_up(receiver(*at)));
+        moves.extend(ready.map(|at| Choice::Deliver(at as u8)));
+        for at in self.nodes() {
             let node = self.known(state, at);
             if node.is_up && !node.is_flushed {
                 moves.push(Choice::Flush(at as u8));
@@ -84,14 +83,14 @@ impl Cluster {
         {
             moves.push(Choice::DeliverLate);
         }
-        let down: Vec<_> = (0..state.nodes.len()).filter(|at| !is_up(*at)).collect();
+        let down: Vec<_> = self.nodes().filter(|at| !is_up(*at)).collect();
         moves.extend(down.iter().map(|at| Choice::Restart(*at as u8)));
         if is_still {
             if self.is_unfinished(state) && self.may_wait(state, !down.is_empty()) {
                 moves.push(Choice::Wait);
             }
             if down.is_empty() && !self.is_unfinished(state) {
-                let waiting = |at: &u8| state.told.iter().all(|(client, _)| client != at);
+                let waiting = |at: &u8| self.told.get(state.told).iter().all(|(client, _)| client != at);
                 let may_ask = |at: &u8| state.asked_again & 1 << at == 0;
                 moves.extend(clients.filter(waiting).filter(may_ask).take(1).map(Choice::Retry));
             }
@@ -102,7 +101,7 @@ impl Cluster {
 
     /// Whether a node that is up has something to do still.
     pub(crate) fn is_unfinished(&self, state: &State) -> bool {
-        (0..state.nodes.len()).any(|at| self.known(state, at).in_flight > 0)
+        self.nodes().any(|at| self.known(state, at).in_flight > 0)
     }
 
     fn may_wait(&self, state: &State, is_down: bool) -> bool {
@@ -112,7 +111,7 @@ impl Cluster {
 
     /// When the next timer fires.
     pub(crate) fn next_due(&self, state: &State) -> Option<u64> {
-        let up = (0..state.nodes.len()).map(|at| self.known(state, at)).filter(|node| node.is_up);
+        let up = self.nodes().map(|at| self.known(state, at)).filter(|node| node.is_up);
         up.filter_map(|node| node.due_us).min()
     }
 
@@ -124,14 +123,14 @@ impl Cluster {
             if state.faults & 1 << number == 0 {
                 continue;
             }
-            let nodes = 0..state.nodes.len();
+            let nodes = self.nodes();
             let places: Vec<usize> = match fault {
                 Fault::Crash => nodes.filter(|at| is_up(*at)).collect(),
                 Fault::Disconnect => nodes.skip(1).filter(|at| is_up(*at) && is_up(0)).collect(),
-                Fault::Loss => (0..state.links.len()).filter(|at| !state.links[*at].is_empty()).collect(),
+                Fault::Loss => self.links().filter(|at| self.may_be_lost(state, *at)).collect(),
                 Fault::Double | Fault::Overtaken => {
-                    let free = |at: &usize| !state.links[*at].is_empty() && state.late.is_none();
-                    (0..state.links.len()).filter(|at| free(at) && is_up(receiver(*at))).collect()
+                    let free = |at: &usize| state.links[*at] != 0 && state.late.is_none();
+                    self.links().filter(|at| free(at) && is_up(receiver(*at))).collect()
                 }
                 Fault::Early => {
                     let is_early = self.next_due(state).is_some_and(|due_us| due_us > state.now_us);
@@ -141,6 +140,13 @@ impl Cluster {
             choices.extend(places.into_iter().map(|at| Choice::Fault(number as u8, at as u8)));
         }
         choices
+    }
+
+    /// Whether something is on a link and may be lost alone. What opens a connection may not: without a hello there is none
+    /// (`node/src/connection.rs`), and the witness stands right behind it.
+    fn may_be_lost(&self, state: &State, link: usize) -> bool {
+        let first = self.queues.get(state.links[link]).first();
+        first.is_some_and(|first| !matches!(self.messages.get(*first), Message::Hello(_) | Message::Witness { .. }))
     }
 }
 

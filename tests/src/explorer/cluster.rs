@@ -1,14 +1,18 @@
 //! What choices lead to: the nodes' automata, and what goes between them.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use protocol::{Message, NodeId, Role};
+use rustc_hash::FxHashSet;
 
 use crate::explorer::automaton::{Automaton, Input, Known};
 use crate::explorer::choice::{Choice, receiver};
+use crate::explorer::facts::Facts;
 use crate::explorer::messages::{MessageId, Messages};
+use crate::explorer::numbers::Numbers;
 use crate::explorer::scene::{Fault, Scene};
-use crate::explorer::state::State;
+use crate::explorer::state::{PARTICIPANTS_MAX, State};
 use crate::world::node::{CLUSTER, Kind, Node};
 use crate::world::trace::Trace;
 
@@ -18,11 +22,19 @@ const PROBE: u8 = u8::MAX;
 /// The pause before a transaction that gave way is tried again: long enough that few attempts fit in the time for votes.
 const RETRY_DELAY_US: u64 = 512_000;
 
+/// What clients were told, each thing once.
+pub(crate) type Told = BTreeSet<(u8, MessageId)>;
+
 /// A small world, without the state in which it is.
 pub(crate) struct Cluster {
     pub(crate) scene: Scene,
     automata: Vec<Automaton>,
     pub(crate) messages: Messages,
+    /// What was ever on a link, and what clients were ever told.
+    pub(crate) queues: Numbers<Vec<MessageId>>,
+    pub(crate) told: Numbers<Told>,
+    /// Facts of all nodes and what clients were told, where all holds that has to.
+    pub(crate) sound: FxHashSet<([u32; PARTICIPANTS_MAX + 1], u32)>,
     submits: Vec<MessageId>,
     probe: MessageId,
     /// What happens, if that is asked for.
@@ -32,6 +44,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Its nodes; `merges` as in [`Automaton`].
     pub(crate) fn new(scene: Scene, merges: bool) -> Self {
+        assert!(scene.participants as usize <= PARTICIPANTS_MAX, "{scene:?}");
         let mut messages = Messages::default();
         let numbers: Vec<u32> = (1..=scene.participants).collect();
         let mut automata = Vec::new();
@@ -52,20 +65,19 @@ impl Cluster {
         let submit = |at| messages.number(&Message::Submit(scene.submit(at)));
         let submits = (0..scene.txns.len()).map(submit).collect();
         let probe = messages.number(&Message::Submit(scene.probe()));
-        Self { scene, automata, messages, submits, probe, tale: None }
+        let (queues, told, sound) = (Numbers::new(), Numbers::new(), FxHashSet::default());
+        Self { scene, automata, messages, queues, told, sound, submits, probe, tale: None }
     }
 
     /// All nodes run and have met, and nobody has asked for anything.
     pub(crate) fn opening(&mut self) -> State {
-        let nodes = vec![0; self.automata.len()];
-        let links = vec![Vec::new(); 2 * self.scene.participants as usize];
+        let (nodes, links) = ([0; PARTICIPANTS_MAX + 1], [0; 2 * PARTICIPANTS_MAX]);
         let faults = (1 << self.scene.faults.len()) - 1;
-        let told = BTreeSet::new();
         // Until all have met, nobody asks.
         let (late, asked) = (None, u8::MAX);
         let mut state =
-            State { now_us: 0, waits: 0, waits_down: 0, nodes, links, late, asked, asked_again: 0, told, faults };
-        for at in 0..state.nodes.len() {
+            State { now_us: 0, waits: 0, waits_down: 0, nodes, links, late, asked, asked_again: 0, told: 0, faults };
+        for at in self.nodes() {
             self.restart(&mut state, at);
         }
         self.run(&mut state);
@@ -75,11 +87,11 @@ impl Cluster {
 
     /// A client asks what all keys hold, under exclusive locks. All goes well until it has its answer, which is returned.
     pub(crate) fn probe(&mut self, state: &State) -> Option<Message> {
-        let mut state = state.clone();
+        let mut state = *state;
         self.hear(&mut state, 0, client_id(PROBE), self.probe);
         for _ in 0..4 {
             self.run(&mut state);
-            if let Some((_, answer)) = state.told.iter().find(|(told, _)| *told == PROBE) {
+            if let Some((_, answer)) = self.told.get(state.told).iter().find(|(told, _)| *told == PROBE) {
                 return Some(self.messages.get(*answer).clone());
             }
             state = self.take(&state, Choice::Wait);
@@ -99,8 +111,22 @@ impl Cluster {
         }
     }
 
+    /// The places of its nodes.
+    pub(crate) fn nodes(&self) -> Range<usize> {
+        0..self.automata.len()
+    }
+
+    /// The places of its links.
+    pub(crate) fn links(&self) -> Range<usize> {
+        0..2 * self.automata.len() - 2
+    }
+
     pub(crate) fn known(&self, state: &State, node: usize) -> &Known {
         self.automata[node].known(state.nodes[node])
+    }
+
+    pub(crate) fn facts(&self, state: &State, node: usize) -> &Facts {
+        self.automata[node].facts(state.nodes[node])
     }
 
     /// How many states of each node were met.
@@ -110,7 +136,7 @@ impl Cluster {
 
     /// The state that a choice leads to.
     pub(crate) fn take(&mut self, state: &State, choice: Choice) -> State {
-        let mut next = state.clone();
+        let mut next = *state;
         if let Some(tale) = &mut self.tale {
             tale.push(format!("\n{}\n---", choice.words(&self.scene)));
         }
@@ -148,25 +174,22 @@ impl Cluster {
         match fault {
             Fault::Crash => {
                 self.act(state, at, Input::Crash);
-                for (link, queue) in state.links.iter_mut().enumerate() {
-                    if receiver(link) == at {
-                        queue.clear();
-                    }
-                }
+                self.links().filter(|link| receiver(*link) == at).for_each(|link| state.links[link] = 0);
             }
             Fault::Disconnect => self.connect(state, at),
-            Fault::Loss => _ = state.links[at].remove(0),
+            Fault::Loss => _ = self.take_first(state, at),
             Fault::Double => {
-                state.late = Some((at as u8, state.links[at][0]));
-                self.deliver(state, at);
+                let message = self.take_first(state, at);
+                state.late = Some((at as u8, message));
+                self.arrive(state, at, message);
             }
-            Fault::Overtaken => state.late = Some((at as u8, state.links[at].remove(0))),
+            Fault::Overtaken => state.late = Some((at as u8, self.take_first(state, at))),
             Fault::Early => self.wait(state),
         }
     }
 
     fn wait(&mut self, state: &mut State) {
-        let all_up = (0..state.nodes.len()).all(|at| self.known(state, at).is_up);
+        let all_up = self.nodes().all(|at| self.known(state, at).is_up);
         state.waits_down += u8::from(!all_up);
         state.waits += 1;
         state.now_us = self.next_due(state).map_or(state.now_us, |due_us| due_us.max(state.now_us));
@@ -176,7 +199,7 @@ impl Cluster {
     fn restart(&mut self, state: &mut State, at: usize) {
         let now_us = state.now_us;
         self.act(state, at, Input::Start { now_us });
-        let others = if at == 0 { 1..state.nodes.len() } else { at..at + 1 };
+        let others = if at == 0 { 1..self.automata.len() } else { at..at + 1 };
         others.for_each(|participant| self.connect(state, participant));
     }
 
@@ -185,20 +208,29 @@ impl Cluster {
         let (there, back) = (2 * participant - 2, 2 * participant - 1);
         let coordinator_id = NodeId::coordinator(1);
         let participant_id = NodeId::participant(participant as u32);
-        state.links[there].clear();
-        state.links[back].clear();
+        (state.links[there], state.links[back]) = (0, 0);
         self.act(state, 0, Input::Cut { from: participant_id });
         self.act(state, participant, Input::Cut { from: coordinator_id });
         let hellos = (self.known(state, 0).hello, self.known(state, participant).hello);
         if let (Some(from_coordinator), Some(from_participant)) = hellos {
-            state.links[there].push(from_coordinator);
-            state.links[back].push(from_participant);
+            self.put(state, there, from_coordinator);
+            self.put(state, back, from_participant);
         }
     }
 
     fn deliver(&mut self, state: &mut State, link: usize) {
-        let message = state.links[link].remove(0);
+        let message = self.take_first(state, link);
         self.arrive(state, link, message);
+    }
+
+    fn put(&mut self, state: &mut State, link: usize, message: MessageId) {
+        state.links[link] = self.queues.changed(state.links[link], |queue| queue.push(message));
+    }
+
+    fn take_first(&mut self, state: &mut State, link: usize) -> MessageId {
+        let first = self.queues.get(state.links[link])[0];
+        state.links[link] = self.queues.changed(state.links[link], |queue| _ = queue.remove(0));
+        first
     }
 
     fn arrive(&mut self, state: &mut State, link: usize, message: MessageId) {
@@ -222,10 +254,13 @@ impl Cluster {
         state.nodes[at] = step.to;
         for (to, message) in step.sent.iter() {
             match to.role() {
-                Role::Client => _ = state.told.insert((to.number() as u8, *message)),
-                Role::Coordinator if self.known(state, 0).is_up => state.links[2 * at - 1].push(*message),
+                Role::Client => {
+                    let told = (to.number() as u8, *message);
+                    state.told = self.told.changed(state.told, |all| _ = all.insert(told));
+                }
+                Role::Coordinator if self.known(state, 0).is_up => self.put(state, 2 * at - 1, *message),
                 Role::Participant if self.known(state, to.number() as usize).is_up => {
-                    state.links[2 * to.number() as usize - 2].push(*message);
+                    self.put(state, 2 * to.number() as usize - 2, *message);
                 }
                 // Nobody is there.
                 Role::Coordinator | Role::Participant => {}

@@ -41,6 +41,7 @@ impl Said {
 }
 
 /// A decision to commit.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Decision {
     pub(crate) ballot: Ballot,
     /// Who has promised, and where.
@@ -48,7 +49,7 @@ pub(crate) struct Decision {
 }
 
 /// What one node's log says and what it has said.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     /// Durable promises, and where they stand.
     pub(crate) prepared: Vec<(Ballot, (u64, u64))>,

@@ -36,7 +36,7 @@ impl Cluster {
     /// Whether a transaction is committed: its client knows, and each of its participants agrees.
     fn outcome(&self, state: &State, at: usize) -> Result<bool, String> {
         let id = Scene::txn(at);
-        let told = state.told.iter().filter(|(client, _)| *client as usize == at);
+        let told = self.told.get(state.told).iter().filter(|(client, _)| *client as usize == at);
         let answers: Vec<_> = told.map(|(_, answer)| self.messages.get(*answer)).collect();
         let committed = answers.iter().any(|answer| matches!(answer, Message::Committed { .. }));
         // BUSY: a coordinator that has started anew has not met everyone, and has begun nothing.
@@ -45,7 +45,7 @@ impl Cluster {
             return Err(format!("the client of {id:?} has no answer"));
         }
         for participant in self.scene.parts(id) {
-            let facts = &self.known(state, participant as usize).facts;
+            let facts = self.facts(state, participant as usize);
             if facts.durably_committed.iter().any(|(txn, _)| *txn == id) != committed {
                 return Err(format!("p{participant} and the client know otherwise of {id:?}"));
             }
@@ -56,7 +56,7 @@ impl Cluster {
     /// Of two transactions one is before the other at every participant that they share.
     fn answers_have_an_order(&self, state: &State) -> Result<(), String> {
         let mut seen: Vec<BTreeMap<u32, i64>> = Vec::new();
-        for (client, answer) in &state.told {
+        for (client, answer) in self.told.get(state.told) {
             if let Message::Committed { results: Some(results), .. } = self.messages.get(*answer) {
                 let numbers = results.iter().map(|result| match result {
                     OperationResult::Number(number) => *number,

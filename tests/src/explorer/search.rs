@@ -1,7 +1,9 @@
 //! The search.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
+
+use rustc_hash::FxHashSet;
 
 use crate::explorer::choice::Choice;
 use crate::explorer::cluster::Cluster;
@@ -25,6 +27,13 @@ pub struct Report {
     pub node_states: Vec<usize>,
     /// The states where nothing moves any more.
     pub ends: BTreeSet<End>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { states: _, choices, depth, node_states, ends } = self;
+        write!(f, "{choices} choices, {depth} deep, {} ends, node states {node_states:?}", ends.len())
+    }
 }
 
 /// Something that does not hold, and how it came to that.
@@ -51,23 +60,28 @@ impl fmt::Display for Failure {
 pub fn explore(scene: &Scene) -> Result<Report, Failure> {
     let mut cluster = Cluster::new(scene.clone(), true);
     let opening = cluster.opening();
-    let mut known = HashMap::from([(fingerprint(&opening), ())]);
-    // How each state was reached first: from which one, by which choice.
+    let mut known = FxHashSet::default();
+    known.insert(fingerprint(&opening));
+    // How each state was reached first: from which one, by which choice. States are numbered as they are met, so a frontier's
+    // stand in a row.
     let mut came_by: Vec<(u32, Choice)> = vec![(0, Choice::Wait)];
     let mut ends = BTreeSet::new();
     let (mut choices, mut depth) = (0, 0);
-    let mut frontier = vec![(0_u32, opening)];
+    let mut frontier = vec![opening];
     while !frontier.is_empty() {
+        let first = came_by.len() - frontier.len();
         let mut next_frontier = Vec::new();
-        for (number, state) in frontier {
-            if let Err(what) = look_at(&mut cluster, &state, &mut ends) {
+        for (at, state) in frontier.into_iter().enumerate() {
+            let number = (first + at) as u32;
+            let (moves, is_rest) = cluster.moves(&state);
+            if let Err(what) = look_at(&mut cluster, &state, is_rest, &mut ends) {
                 return Err(failure(scene, what, &path_to(&came_by, number)));
             }
-            for choice in all_choices(&cluster, &state) {
+            for choice in moves.into_iter().chain(cluster.faults(&state)) {
                 choices += 1;
                 let next = cluster.take(&state, choice);
-                if known.insert(fingerprint(&next), ()).is_none() {
-                    next_frontier.push((came_by.len() as u32, next));
+                if known.insert(fingerprint(&next)) {
+                    next_frontier.push(next);
                     came_by.push((number, choice));
                 }
             }
@@ -88,10 +102,11 @@ pub fn explore_every_path(scene: &Scene) -> Result<Report, Failure> {
     let (mut paths, mut choices, mut depth) = (0, 0, 0);
     let mut open = vec![(cluster.opening(), Vec::<Choice>::new())];
     while let Some((state, path)) = open.pop() {
-        if let Err(what) = look_at(&mut cluster, &state, &mut ends) {
+        let (mut next, is_rest) = cluster.moves(&state);
+        if let Err(what) = look_at(&mut cluster, &state, is_rest, &mut ends) {
             return Err(failure(scene, what, &path));
         }
-        let next = all_choices(&cluster, &state);
+        next.extend(cluster.faults(&state));
         paths += usize::from(next.is_empty());
         depth = depth.max(path.len());
         for choice in next {
@@ -104,20 +119,15 @@ pub fn explore_every_path(scene: &Scene) -> Result<Report, Failure> {
     Ok(Report { states: paths, choices, depth, node_states: cluster.node_states(), ends })
 }
 
-fn all_choices(cluster: &Cluster, state: &State) -> Vec<Choice> {
-    let (mut choices, _) = cluster.moves(state);
-    choices.extend(cluster.faults(state));
-    choices
-}
-
 /// Checks what has to hold of a state.
-fn look_at(cluster: &mut Cluster, state: &State, ends: &mut BTreeSet<End>) -> Result<(), String> {
+fn look_at(cluster: &mut Cluster, state: &State, is_rest: bool, ends: &mut BTreeSet<End>) -> Result<(), String> {
     cluster.check(state)?;
-    if cluster.moves(state).1 {
+    if is_rest {
         cluster.check_rest(state)?;
-        let nodes = (0..state.nodes.len()).map(|at| cluster.known(state, at).fingerprint).collect();
-        let told = state
+        let nodes = cluster.nodes().map(|at| cluster.known(state, at).fingerprint).collect();
+        let told = cluster
             .told
+            .get(state.told)
             .iter()
             .map(|(client, answer)| format!("{client} {}", words::message(cluster.messages.get(*answer))));
         ends.insert((nodes, told.collect()));
