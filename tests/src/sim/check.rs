@@ -1,5 +1,6 @@
 //! What must hold at the end of a run, judged by what clients were told and by what the logs hold.
 
+use audit::{Fault, Finding};
 use engine::memory::Memory;
 
 use crate::judge::{self, History, Layout, Violation};
@@ -35,12 +36,13 @@ pub fn judge(history: &History, layout: Layout, by_all: bool) -> Vec<Failure> {
         .collect()
 }
 
-/// Reads the logs of all nodes against each other, as `assent wal check-cluster` does.
+/// Reads the logs of all nodes against each other, as `assent wal check-cluster` does. After damage, what is missing is no failure,
+/// but what has been decided stays decided.
 ///
 /// # Panics
 /// If there is no room for a copy of the logs.
 #[must_use]
-pub fn audit<'a>(disks: impl Iterator<Item = &'a Memory>) -> Option<Failure> {
+pub fn audit<'a>(disks: impl Iterator<Item = &'a Memory>, is_damaged: bool) -> Option<Failure> {
     let dir = tempfile::tempdir().expect("a directory for the logs");
     let logs = disks.enumerate().map(|(number, memory)| {
         let node = dir.path().join(number.to_string());
@@ -48,9 +50,14 @@ pub fn audit<'a>(disks: impl Iterator<Item = &'a Memory>) -> Option<Failure> {
         audit::read(&node)
     });
     let report = logs.collect::<Result<Vec<_>, _>>().and_then(|logs| audit::judge(&logs));
+    let counts = |finding: &&Finding| {
+        let is_contradiction = matches!(finding.fault, Fault::DecidedDifferently { .. } | Fault::CommittedTwice { .. });
+        is_contradiction || !is_damaged
+    };
     let what = match report {
-        Ok(report) => format!("{:?}", report.findings.first()?),
+        Ok(report) => format!("{:?}", report.findings.iter().find(counts)?),
+        Err(_) if is_damaged => return None,
         Err(error) => error.to_string(),
     };
-    Some(Failure { checker: "audit", what })
+    Some(Failure { checker: if is_damaged { "decided-differently" } else { "audit" }, what })
 }

@@ -215,6 +215,10 @@ impl World<'_> {
             self.counts.reports += self.hosts.iter().map(Host::alarms).sum::<u64>();
             self.counts.damage_reported += u64::from(is_reported);
         }
+        if self.is_damaged || self.plan.seed.is_multiple_of(AUDIT_EVERY) {
+            let failure = check::audit(self.hosts.iter().map(|host| &host.memory), self.is_damaged);
+            failure.into_iter().for_each(|Failure { checker, what }| self.fail(checker, what));
+        }
         if is_reported {
             return;
         }
@@ -223,10 +227,7 @@ impl World<'_> {
         }
         self.history.rows = after;
         let by_all = self.plan.seed.is_multiple_of(SECOND_OPINION_EVERY);
-        let mut failures = check::judge(&self.history, self.plan.setup.load.layout(), by_all);
-        if self.plan.seed.is_multiple_of(AUDIT_EVERY) {
-            failures.extend(check::audit(self.hosts.iter().map(|host| &host.memory)));
-        }
+        let failures = check::judge(&self.history, self.plan.setup.load.layout(), by_all);
         for Failure { checker, what } in failures {
             self.fail(checker, what);
         }
@@ -238,8 +239,9 @@ impl World<'_> {
         if !self.is_damaged {
             return Vec::new();
         }
-        let is_unexcused =
-            |failure: &Failure| ["panic", "bounds", "protocol", "log", "seal"].contains(&failure.checker);
+        let is_unexcused = |failure: &Failure| {
+            ["panic", "bounds", "protocol", "log", "seal", "decided-differently"].contains(&failure.checker)
+        };
         let (failures, unnoticed) = std::mem::take(&mut self.failures).into_iter().partition(is_unexcused);
         self.failures = failures;
         let is_reported = self.is_reported();
