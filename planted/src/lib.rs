@@ -64,6 +64,7 @@ pub const BUGS: &[Bug] = &[
     bug("timer-unset", "a decision is not told again if its acknowledgement stays away"),
     bug("decision-not-replayed", "a coordinator that starts again has forgotten its decisions"),
     bug("epoch-not-raised", "a coordinator that starts again keeps its epoch"),
+    bug("loss-unheard", "a node that is told of a record that its log has lost goes on"),
     bug("decisions-forgotten", "a checkpoint forgets the decisions that are not acknowledged"),
     bug("id-reused", "a coordinator answers another transaction under a known id as if it were the first"),
     bug("coordinator-unbounded", "a coordinator begins more transactions than it may"),

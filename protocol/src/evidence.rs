@@ -14,6 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use planted::planted;
+
 use crate::id::{Lsn, Position, Role};
 use crate::machine::Effects;
 use crate::record::Record;
@@ -59,7 +61,7 @@ impl Evidence {
         self.witnessed.insert(peer);
         let held = self.told.get(&peer).copied().unwrap_or_default();
         let is_here = stated.lsn < held.lsn || stated == held;
-        if is_here || !stated.is_known() || stated.lsn < self.accepted_until {
+        if is_here || !stated.is_known() || stated.lsn < self.accepted_until || planted!("loss-unheard") {
             return None;
         }
         self.is_lost = true;

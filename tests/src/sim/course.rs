@@ -239,9 +239,9 @@ impl World<'_> {
         if !self.is_damaged {
             return Vec::new();
         }
-        let is_unexcused = |failure: &Failure| {
-            ["panic", "bounds", "protocol", "log", "seal", "decided-differently"].contains(&failure.checker)
-        };
+        // Of half of a transaction somebody has always heard: the coordinator of the vote, or the participant of the decision.
+        let unexcused = ["panic", "bounds", "protocol", "log", "seal", "decided-differently", "half-done"];
+        let is_unexcused = |failure: &Failure| unexcused.contains(&failure.checker);
         let (failures, unnoticed) = std::mem::take(&mut self.failures).into_iter().partition(is_unexcused);
         self.failures = failures;
         let is_reported = self.is_reported();
