@@ -7,6 +7,7 @@ use crate::judge::Asked;
 use crate::random::Random;
 use crate::sim::client::Patience;
 use crate::sim::host::CLUSTER;
+use crate::sim::network::frames;
 use crate::sim::world::{Event, Phase, World};
 use crate::workload::Workload;
 use crate::workload::pages::Pages;
@@ -58,8 +59,7 @@ impl World<'_> {
     pub(super) fn client_says(&mut self, client: usize, messages: &[Message]) {
         let link = self.clients[client].link;
         if self.links[link].open[0] && !messages.is_empty() {
-            let bytes = messages.iter().flat_map(frame::single).collect();
-            self.send(link, 0, bytes);
+            self.send(link, 0, frames(messages.iter()));
         }
     }
 

@@ -181,8 +181,13 @@ pub fn tamper(pipe: &mut Pipe, bytes: &[u8]) -> Option<Tampered> {
         return None;
     }
     let kept = messages.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(message, _)| message);
-    tampered.now = kept.flat_map(frame::single).collect();
+    tampered.now = frames(kept);
     Some(tampered)
+}
+
+/// Messages as they pass over a connection.
+pub fn frames<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<u8> {
+    messages.map(frame::single).collect::<Vec<_>>().concat()
 }
 
 /// The messages of whole frames.
