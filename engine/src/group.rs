@@ -444,4 +444,49 @@ mod tests {
         assert_eq!(check(&bytes[..4095], &expect), Err(Flaw::Length));
         assert_eq!(check(&[0; 4096], &expect), Err(Flaw::Zeros));
     }
+
+    #[test]
+    fn the_chain_stands_still() {
+        assert_eq!(chain_next(0x0123_4567_89ab_cdef, 0x99aa_bbcc, 0xddee_ff11), 0xda3e_1d32_149b_2109);
+    }
+
+    /// A header whose fields are changed after it was written, and its checksum made right again.
+    fn contradicting(change: &dyn Fn(&mut [u8])) -> Vec<u8> {
+        let (mut bytes, _) = sample();
+        change(&mut bytes);
+        let header_crc = crc32c::crc32c(&bytes[..AT_HEADER_CRC.start]);
+        put_u32(&mut bytes, AT_HEADER_CRC, header_crc);
+        bytes
+    }
+
+    #[test]
+    fn each_contradiction_of_a_header_is_noticed() {
+        let flaw = |change: &dyn Fn(&mut [u8])| parse_header(&contradicting(change)).err();
+        assert_eq!(flaw(&|_| {}), None);
+        assert_eq!(flaw(&|bytes| bytes[AT_RESERVED.start] = 1), Some(Flaw::HeaderFields));
+        assert_eq!(flaw(&|bytes| put_u64(bytes, AT_DURABLE, 8193)), Some(Flaw::HeaderFields));
+        assert_eq!(flaw(&|bytes| bytes[AT_KIND] = GroupKind::Seal.code()), Some(Flaw::HeaderFields));
+        let seal_of_no_records = |bytes: &mut [u8]| {
+            bytes[AT_KIND] = GroupKind::Seal.code();
+            put_u32(bytes, AT_RECORDS, 0);
+        };
+        assert_eq!(flaw(&seal_of_no_records), Some(Flaw::HeaderFields), "it has bytes");
+    }
+
+    #[test]
+    fn a_group_may_be_as_long_as_groups_may_be_and_no_longer() {
+        let (_, expect) = sample();
+        let (log_id, chain, kind) = (expect.log_id, expect.chain, GroupKind::Data);
+        let length = (GROUP_BYTES_MAX - HEADER_BYTES) as u32;
+        let fields =
+            Emit { log_id, lsn: expect.lsn, incarnation: 3, length, records: 1, chain, durable: expect.lsn, kind };
+        let mut bytes = vec![0; GROUP_BYTES_MAX];
+        emit(&mut bytes, &fields);
+        bytes.resize(GROUP_BYTES_MAX + BLOCK_BYTES, 0);
+        assert_eq!(check(&bytes, &expect).map(|info| info.padded_bytes()), Ok(GROUP_BYTES_MAX as u64));
+        put_u32(&mut bytes, AT_LENGTH, length + 1);
+        let header_crc = crc32c::crc32c(&bytes[..AT_HEADER_CRC.start]);
+        put_u32(&mut bytes, AT_HEADER_CRC, header_crc);
+        assert_eq!(check(&bytes, &expect), Err(Flaw::Length));
+    }
 }

@@ -236,6 +236,12 @@ mod tests {
     }
 
     #[test]
+    fn of_two_copies_that_are_the_same_the_second_is_written_first() {
+        let file = [sample(6).emit(), sample(6).emit()].concat();
+        assert_eq!(chosen(&file).unwrap().write_first, 1);
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_copy_falls_back_to_the_other() {
         let mut file = [sample(6).emit(), sample(6).emit()].concat();
         for bit in (0..200 * 8).chain((SUPERBLOCK_BYTES - 8) * 8..SUPERBLOCK_BYTES * 8) {
@@ -260,5 +266,32 @@ mod tests {
         put_u32(&mut copy, AT_CRC, crc);
         let file = [copy.clone(), copy].concat();
         assert!(matches!(chosen(&file), Err(OpenError::NewerFormat { found: 2, .. })));
+    }
+
+    #[test]
+    fn a_superblock_lists_as_many_segments_as_a_log_may_have_and_no_more() {
+        let segments = (0..SEGMENTS_MAX as u32).map(|slot| (u64::from(slot), slot)).collect();
+        let full = Superblock { segments, ..sample(6) };
+        assert!(Superblock::parse(&full.emit()).is_ok_and(|read| read == full));
+        let damaged = |change: &dyn Fn(&mut [u8])| {
+            let mut copy = full.emit();
+            change(&mut copy);
+            let crc = crc32c::crc32c(&copy[..AT_CRC.start]);
+            put_u32(&mut copy, AT_CRC, crc);
+            matches!(Superblock::parse(&copy), Err(CopyFlaw::Damaged))
+        };
+        assert!(!damaged(&|_| {}));
+        for count in [SEGMENTS_MAX as u32 + 1, u32::MAX] {
+            assert!(damaged(&|copy| put_u32(copy, AT_SEGMENTS, count)), "{count} segments");
+        }
+        let entry = |at: usize| AT_LIST + at * ENTRY_BYTES;
+        assert!(damaged(&|copy| put_u32(copy, entry(0) + 8..entry(0) + 12, 1)), "two segments in one file");
+        let last = entry(SEGMENTS_MAX - 1);
+        let index_max = u64::MAX / full.segment_bytes - 2;
+        assert!(damaged(&|copy| put_u64(copy, last..last + 8, index_max)), "positions have an end");
+        assert!(!damaged(&|copy| put_u64(copy, last..last + 8, index_max - 1)));
+        for bytes in [0, 4097, u64::MAX] {
+            assert!(damaged(&|copy| put_u64(copy, AT_SEGMENT_BYTES, bytes)), "segments of {bytes} bytes");
+        }
     }
 }

@@ -320,6 +320,7 @@ mod tests {
         assert_eq!(reached.into_iter().collect::<Vec<_>>(), Rule::ALL);
         let names: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), Rule::ALL.len());
+        assert!(Rule::ALL.iter().all(|rule| rule.to_string() == rule.name()));
     }
 
     #[test]
