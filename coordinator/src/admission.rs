@@ -13,6 +13,9 @@ use crate::transaction::{Branch, Open, Phase, Txn};
 /// connection comes back, and have to fit in what may wait for a connection.
 const PREPARES_BYTES_MAX: usize = 24 << 20;
 
+// A single transaction always fits.
+const _: () = assert!(protocol::limits::TXN_BYTES_MAX <= PREPARES_BYTES_MAX);
+
 /// How many connections may wait for the same transaction; the next one replaces the oldest.
 pub(crate) const CLIENTS_PER_TXN_MAX: usize = 4;
 
@@ -105,7 +108,7 @@ impl Coordinator {
         let share_max = self.config.participant_txns_max();
         let is_loaded = |branch: &Branch| {
             let load = self.load.get(&branch.part.participant).copied().unwrap_or_default();
-            load.txns >= share_max || (load.bytes > 0 && load.bytes + branch.bytes > PREPARES_BYTES_MAX)
+            load.txns >= share_max || load.bytes + branch.bytes > PREPARES_BYTES_MAX
         };
         (self.txns.len() >= self.config.max_concurrent_txns && !planted!("coordinator-unbounded"))
             || branches.iter().any(is_loaded)

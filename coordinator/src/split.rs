@@ -47,12 +47,12 @@ fn single_participant(bins: &BinTable, operation: &Operation) -> Option<u32> {
     }
 }
 
-/// Whether every key between the two has the tag that both have: they are the same up to it.
+/// Whether every key between the two has the tag that both have: they are the same up to its end.
 fn scan_within_one_tag(start: &Bytes, end: &Bytes) -> bool {
     let through_tag = |key: &Bytes| {
         let tag = tag(key)?;
-        let close = key.iter().position(|byte| *byte == b'{')? + 1 + tag.len() + 1;
-        Some(key.slice(..close))
+        let open = key.iter().position(|byte| *byte == b'{')?;
+        Some(key.slice(..open + 1 + tag.len()))
     };
     through_tag(start).is_some_and(|prefix| through_tag(end).is_some_and(|other| other == prefix))
 }
@@ -191,6 +191,9 @@ mod tests {
         assert_eq!(split(&bins, &[scan("balance/", "balance0")]).len(), 3);
         assert_eq!(split(&bins, &[scan("a/{7}", "b/{7}")]).len(), 3);
         assert_eq!(split(&bins, &[scan("a/{7}", "")]).len(), 3);
+        assert_eq!(split(&bins, &[scan("a/{7}", "a/{8}")]).len(), 3);
+        assert_eq!(split(&bins, &[scan("a/{7}", "a/{78}")]).len(), 3);
+        assert_eq!(split(&bins, &[scan("a/{{7}", "a/{{7}0")]).len(), 1);
     }
 
     #[test]
@@ -221,6 +224,24 @@ mod tests {
     fn a_limit_holds_over_all_participants() {
         let parts = vec![(vec![0], vec![rows(&["a", "c"], false)]), (vec![0], vec![rows(&["b", "d"], false)])];
         assert_eq!(merge(&[3], parts.into_iter()), Ok(vec![rows(&["a", "b", "c"], true)]));
+    }
+
+    /// A count takes two bytes, a list of rows six, and each row six besides its key and value.
+    #[test]
+    fn an_answer_may_be_full_to_its_last_byte() {
+        let value_bytes = RESULTS_BYTES_MAX - 2 - 6 - 2 * (6 + "key".len());
+        let row = |key: &'static str, bytes: usize| (Bytes::from(key), Bytes::from(vec![0; bytes]));
+        let merged = |bytes: usize| {
+            let rows = vec![row("ke1", 1), row("ke2", bytes)];
+            let parts = [(vec![0], vec![OperationResult::Rows { rows, more: false }])];
+            merge(&[0], parts.into_iter()).unwrap()
+        };
+        let kept = |results: &[OperationResult]| match results {
+            [OperationResult::Rows { rows, more }] => (rows.len(), *more),
+            _ => unreachable!("one scan"),
+        };
+        assert_eq!(kept(&merged(value_bytes - 1)), (2, false));
+        assert_eq!(kept(&merged(value_bytes)), (1, true));
     }
 
     #[test]

@@ -240,3 +240,138 @@ fn merge_step<'a>(
 fn damaged(_: TableError) -> Reason {
     Reason::Damaged
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &'static str) -> Bytes {
+        Bytes::from(name)
+    }
+
+    fn table(rows: &[(&'static str, &'static str)]) -> Table {
+        let table = Table::new();
+        rows.iter()
+            .for_each(|(name, value)| table.apply(engine::Lsn(0), 0, name.as_bytes(), Some(Bytes::from(*value))));
+        table
+    }
+
+    fn put(name: &'static str, value: impl Into<Bytes>) -> Operation {
+        Operation::Put { key: key(name), value: value.into() }
+    }
+
+    fn scan(start: &'static str, end: &'static str, limit: u32, of: ScanOf) -> Operation {
+        Operation::Scan { start: key(start), end: key(end), limit, of }
+    }
+
+    fn results(table: &Table, operations: &[Operation]) -> Result<Vec<OperationResult>, (Reason, Option<u16>)> {
+        execute(table, operations).map(|done| done.results).map_err(|refused| (refused.reason, refused.operation))
+    }
+
+    /// The last result, which is of a scan: its rows as `key=value`, and whether there are more.
+    fn last_rows(table: &Table, operations: &[Operation]) -> (String, bool) {
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).expect("a test's words");
+        match execute(table, operations).expect("it is done").results.pop() {
+            Some(OperationResult::Rows { rows, more }) => {
+                let rows: Vec<String> = rows.iter().map(|(key, value)| text(key) + "=" + &text(value)).collect();
+                (rows.join(" "), more)
+            }
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn zeros(length: usize) -> Bytes {
+        Bytes::from(vec![0; length])
+    }
+
+    #[test]
+    fn a_scan_sees_what_is_stored_and_what_was_written_in_the_order_of_keys() {
+        let table = table(&[("b", "1"), ("d", "2"), ("f", "3"), ("h", "4")]);
+        let mut operations: Vec<Operation> = ["a", "c", "e", "f", "i"].map(|name| put(name, "new")).to_vec();
+        operations.push(Operation::Delete { key: key("d") });
+        let mut rows_of = |start, end, limit| {
+            operations.push(scan(start, end, limit, ScanOf::Rows));
+            last_rows(&table, &operations)
+        };
+        assert_eq!(rows_of("a", "", 0), ("a=new b=1 c=new e=new f=new h=4 i=new".to_owned(), false));
+        assert_eq!(rows_of("b", "h", 0), ("b=1 c=new e=new f=new".to_owned(), false));
+        assert_eq!(rows_of("b", "h", 4), ("b=1 c=new e=new f=new".to_owned(), false));
+        assert_eq!(rows_of("b", "h", 3), ("b=1 c=new e=new".to_owned(), true));
+        for (start, end) in [("h", "b"), ("c", "c")] {
+            assert_eq!(rows_of(start, end, 0), (String::new(), false));
+        }
+    }
+
+    #[test]
+    fn totals_count_all_keys_and_sum_what_is_a_number() {
+        let table = table(&[("a", "-3"), ("b", "0"), ("c", "10"), ("d", "-2"), ("e", "word")]);
+        let totals = OperationResult::Totals(Totals { keys: 5, sum: 5, negatives: 2 });
+        assert_eq!(results(&table, &[scan("a", "", 0, ScanOf::Totals)]), Ok(vec![totals]));
+    }
+
+    /// A count takes two bytes, and a value five besides its own.
+    #[test]
+    fn results_may_be_full_to_their_last_byte() {
+        let table = table(&[("b", "2")]);
+        let refused = |bytes: usize| {
+            table.apply(engine::Lsn(0), 0, b"a", Some(zeros(RESULTS_BYTES_MAX - 2 - 6 - 5 + bytes)));
+            results(&table, &[Operation::Get { key: key("b") }, Operation::Get { key: key("a") }]).err()
+        };
+        assert_eq!(refused(0), None);
+        assert_eq!(refused(1), Some((Reason::TooLarge, Some(1))));
+    }
+
+    /// A list of rows takes six bytes, and each row six besides its key and value.
+    #[test]
+    fn rows_may_fill_the_results_to_their_last_byte() {
+        let table = table(&[]);
+        let half = RESULTS_BYTES_MAX / 2 - 2 - 6 - 7;
+        let rest = RESULTS_BYTES_MAX - 2 - 6 - 7 - half - 7;
+        let found = |bytes: [usize; 2]| {
+            table.apply(engine::Lsn(0), 0, b"a", Some(zeros(bytes[0])));
+            table.apply(engine::Lsn(0), 0, b"b", Some(zeros(bytes[1])));
+            match results(&table, &[scan("a", "", 0, ScanOf::Rows)]).expect("it is done").as_slice() {
+                [OperationResult::Rows { rows, more }] => (rows.len(), *more),
+                other => unreachable!("{} results", other.len()),
+            }
+        };
+        assert_eq!(found([half, rest]), (2, false));
+        assert_eq!(found([half, rest + 1]), (1, true));
+        assert_eq!(found([RESULTS_BYTES_MAX, 1]), (0, true));
+    }
+
+    #[test]
+    fn what_is_written_twice_counts_once_and_may_be_full_to_the_last_byte() {
+        let table = table(&[]);
+        let half = WRITE_SET_BYTES_MAX / 2;
+        let refused = |bytes: usize| {
+            let last = put("b", zeros(half - 2 + bytes));
+            results(&table, &[put("a", zeros(half)), put("a", zeros(half)), last]).err()
+        };
+        assert_eq!(refused(0), None);
+        assert_eq!(refused(1), Some((Reason::TooLarge, Some(2))));
+    }
+
+    #[test]
+    fn a_value_may_be_appended_to_up_to_its_last_byte() {
+        let table = table(&[]);
+        table.apply(engine::Lsn(0), 0, b"a", Some(zeros(VALUE_BYTES_MAX - 2)));
+        let refused =
+            |length: usize| results(&table, &[Operation::Append { key: key("a"), value: zeros(length) }]).err();
+        assert_eq!(refused(2), None);
+        assert_eq!(refused(3), Some((Reason::TooLarge, Some(0))));
+    }
+
+    #[test]
+    fn the_scans_of_a_transaction_visit_no_more_than_they_may() {
+        const ROWS: usize = 1_000;
+        let table = Table::new();
+        for row in 0..ROWS as u32 {
+            table.apply(engine::Lsn(0), 0, &row.to_be_bytes(), Some(Bytes::new()));
+        }
+        let mut operations = vec![scan("", "", 0, ScanOf::Totals); VISITED_KEYS_MAX / ROWS];
+        assert_eq!(results(&table, &operations).map(|results| results.len()), Ok(operations.len()));
+        operations.push(scan("", "", 1, ScanOf::Rows));
+        assert_eq!(results(&table, &operations), Err((Reason::TooLarge, Some((operations.len() - 1) as u16))));
+    }
+}

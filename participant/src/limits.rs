@@ -20,6 +20,9 @@ pub(crate) const PEERS_AGAIN_BYTES: usize = COORDINATORS_MAX * 64;
 
 const _: () = assert!(COORDINATORS_MAX <= protocol::limits::STATED_MAX);
 
+// A single transaction always fits.
+const _: () = assert!(protocol::limits::RECORD_BYTES_MAX <= HELD_BYTES_MAX);
+
 // What is held, one promise more, and what waits for the disk already.
 const _: () = assert!(
     HELD_BYTES_MAX + protocol::limits::RECORD_BYTES_MAX + engine::limits::QUEUE_BYTES_SCARCE

@@ -226,7 +226,7 @@ impl LockTable {
     /// Whether nothing is locked or waited for.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.ranges.is_empty() && self.owners.is_empty()
+        self.queues.is_empty() && self.ranges.is_empty() && self.owners.is_empty() && self.waiting == 0
     }
 
     fn enqueue(&mut self, txn: TxnId, age: Age, set: LockSet, granted: bool) {
@@ -390,6 +390,8 @@ mod tests {
         assert_eq!(story.ask(5, exclusive(&["a"])), Answer::Waits);
         assert_eq!(story.ask(3, shared(&["a"])), Answer::Waits);
         assert_eq!(story.end(5), [3]);
+        assert_eq!((story.end(3), story.end(9)), (vec![], vec![]));
+        assert!(story.0.is_empty());
     }
 
     #[test]

@@ -132,8 +132,8 @@ impl Participant {
         self.fences.contains_key(&coordinator) || self.fences.len() < COORDINATORS_MAX
     }
 
-    /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is
-    /// dropped: nothing was promised.
+    /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is of
+    /// one of them, and is dropped: nothing was promised.
     pub(crate) fn raise_fence(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
         let is_known = self.fences.get(&coordinator).is_some_and(|known| epoch <= *known);
         if is_known || !self.may_know(coordinator) {
@@ -145,11 +145,7 @@ impl Participant {
             .txns
             .iter()
             .filter_map(|(txn, active)| match active {
-                Active::Waiting { prepare, .. }
-                    if prepare.coordinator == coordinator && prepare.attempt.epoch < epoch =>
-                {
-                    Some(*txn)
-                }
+                Active::Waiting { prepare, .. } if prepare.coordinator == coordinator => Some(*txn),
                 Active::Waiting { .. } | Active::Prepared(_) => None,
             })
             .collect();

@@ -159,9 +159,9 @@ impl Participant {
         }
     }
 
-    /// Whether so many bytes more are too many. A single transaction always fits.
+    /// Whether so many bytes more are too many.
     fn is_full(&self, bytes: usize) -> bool {
-        self.held_bytes > 0 && self.held_bytes + bytes > HELD_BYTES_MAX
+        self.held_bytes + bytes > HELD_BYTES_MAX
     }
 
     /// Runs a transaction that holds its locks.

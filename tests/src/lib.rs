@@ -2,6 +2,7 @@
 //!
 //! - [`world`]: real machines on a log, a network and a clock that move when they are told to.
 //! - [`explorer`]: small worlds of the same machines, explored whole.
+//! - [`kept`]: one machine alone.
 //! - [`processes`]: real nodes; [`transfers`]: a load whose every transfer can be accounted for; [`proxy`]: a bad network.
 //! - [`sim`]: whole clusters on a fake disk, network and clock, from one seed.
 //! - [`workload`]: transactions to ask for; [`judge`]: whether what came of them can be; [`random`]: numbers that follow from
@@ -11,6 +12,7 @@ pub mod explorer;
 pub mod fuse;
 pub mod image;
 pub mod judge;
+pub mod kept;
 pub mod log_life;
 pub mod private_mounts;
 pub mod processes;

@@ -6,51 +6,12 @@ use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, OPERATIONS_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Hello, Prepare, PrepareMode, Submit};
 use protocol::{
-    Age, Attempt, ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Operation, Outbox, Owed, Position,
-    Reason, Record, Role, Room, Tick, TxnId,
+    Age, Attempt, ClusterId, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason, Record, Role, Tick,
+    TxnId,
 };
+use tests::kept::Kept;
 
 const CLUSTER: ClusterId = ClusterId(1);
-
-/// A log and a gate that keep everything.
-#[derive(Default)]
-struct Kept {
-    logged_bytes: usize,
-    posted: Vec<Message>,
-}
-
-struct KeptJournal<'a>(&'a mut usize);
-
-impl Journal for KeptJournal<'_> {
-    fn append(&mut self, record: &Record) -> Position {
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        *self.0 += bytes.len();
-        Position { lsn: self.end(), chain: 1 }
-    }
-
-    fn end(&self) -> Lsn {
-        Lsn(*self.0 as u64 + 1)
-    }
-
-    fn room(&self) -> Room {
-        Room::Plenty
-    }
-}
-
-struct KeptOutbox<'a>(&'a mut Vec<Message>);
-
-impl Outbox for KeptOutbox<'_> {
-    fn post(&mut self, _: NodeId, _: Lsn, message: &Message) {
-        self.0.push(message.clone());
-    }
-}
-
-impl Kept {
-    fn effects<T>(&mut self, act: impl FnOnce(&mut Effects<'_>) -> T) -> T {
-        act(&mut Effects::new(&mut KeptJournal(&mut self.logged_bytes), &mut KeptOutbox(&mut self.posted)))
-    }
-}
 
 fn large_put(number: u128) -> Operation {
     Operation::Put { key: Bytes::from(format!("k{number}")), value: Bytes::from(vec![b'x'; VALUE_BYTES_MAX]) }
@@ -65,12 +26,24 @@ fn tiny_deletes(number: u128) -> Vec<Operation> {
 
 #[test]
 fn a_participant_promises_no_more_than_a_checkpoint_can_log_at_once() {
-    assert_bounded(300, |number| vec![large_put(number)]);
-    assert_bounded(3_000, tiny_deletes);
+    let empty = engine::Table::new();
+    assert_bounded(&empty, 300, |number| vec![large_put(number)]);
+    assert_bounded(&empty, 3_000, tiny_deletes);
 }
 
-fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
-    let mut participant = Participant::new(participant::Config::new(1, CLUSTER), engine::Table::new());
+/// What is appended is small, and what is promised is not.
+#[test]
+fn a_participant_counts_what_it_promises_not_what_it_was_asked() {
+    let table = engine::Table::new();
+    let key = |number: u128| Bytes::from(format!("k{number}"));
+    for number in 0..100 {
+        table.apply(engine::Lsn(0), 0, &key(number), Some(Bytes::from(vec![b'x'; VALUE_BYTES_MAX - 1])));
+    }
+    assert_bounded(&table, 100, |number| vec![Operation::Append { key: key(number), value: Bytes::from_static(b"x") }]);
+}
+
+fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
+    let mut participant = Participant::new(participant::Config::new(1, CLUSTER), table.clone());
     let mut kept = Kept::default();
     for message in [
         Message::Hello(Hello { role: Role::Coordinator, node: 9, cluster: CLUSTER, epoch: 1 }),
@@ -93,10 +66,11 @@ fn assert_bounded(prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
         let message = Message::Prepare(prepare);
         kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
     }
-    let promised = kept.posted.iter().filter(|message| matches!(message, Message::VoteYes { .. })).count();
+    let posted = kept.take_posted();
+    let promised = posted.iter().filter(|message| matches!(message, Message::VoteYes { .. })).count();
     let busy =
         |message: &&Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Busy);
-    assert_eq!(promised + kept.posted.iter().filter(busy).count(), prepares as usize);
+    assert_eq!(promised + posted.iter().filter(busy).count(), prepares as usize);
     assert!(promised > 10 && promised < prepares as usize, "{promised} promises");
 
     let Owed { records, again_bytes } = participant.owes();
@@ -137,13 +111,12 @@ fn a_coordinator_asks_again_for_no_more_than_a_connection_can_hold() {
         let message = Message::Submit(submit);
         kept.effects(|effects| coordinator.handle(Tick(1), NodeId::client(1), message, effects));
     }
-    let busy = kept.posted.iter().filter(|message| matches!(message, Message::Busy { .. })).count();
+    let busy = kept.take_posted().iter().filter(|message| matches!(message, Message::Busy { .. })).count();
     assert!(busy > 200, "{busy} were answered BUSY");
 
-    kept.posted.clear();
     let hello = Message::Hello(Hello { role: Role::Participant, node: 1, cluster: CLUSTER, epoch: 0 });
     kept.effects(|effects| coordinator.handle(Tick(1), NodeId::participant(1), hello, effects));
     let mut bytes = Vec::new();
-    kept.posted.iter().for_each(|message| message.encode(&mut bytes));
+    kept.take_posted().iter().for_each(|message| message.encode(&mut bytes));
     assert!(!bytes.is_empty() && bytes.len() < 32 << 20, "{} bytes at once", bytes.len());
 }

@@ -6,6 +6,7 @@ mod certificate;
 mod disk_files;
 mod disk_image;
 mod disk_nodes;
+mod edges;
 mod explorer;
 mod failure_table;
 mod fuzz;

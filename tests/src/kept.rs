@@ -1,0 +1,67 @@
+//! One machine alone, on a log and behind a gate that keep everything and lose nothing.
+
+use protocol::{Effects, Journal, Lsn, Message, NodeId, Outbox, Position, Record, Room};
+
+/// A log and a gate.
+pub struct Kept {
+    /// Bytes that were logged.
+    pub logged_bytes: usize,
+    /// What was logged.
+    pub records: Vec<(Position, Record)>,
+    /// What was sent, and to whom.
+    pub posted: Vec<(NodeId, Message)>,
+    /// What the log says of its room.
+    pub room: Room,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { logged_bytes: 0, records: Vec::new(), posted: Vec::new(), room: Room::Plenty }
+    }
+}
+
+impl Kept {
+    /// Lets a machine act.
+    pub fn effects<T>(&mut self, act: impl FnOnce(&mut Effects<'_>) -> T) -> T {
+        let Self { logged_bytes, records, posted, room } = self;
+        act(&mut Effects::new(&mut KeptJournal { logged_bytes, records, room: *room }, &mut KeptOutbox(posted)))
+    }
+
+    /// Takes what was sent.
+    pub fn take_posted(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.posted).into_iter().map(|(_, message)| message).collect()
+    }
+}
+
+struct KeptJournal<'a> {
+    logged_bytes: &'a mut usize,
+    records: &'a mut Vec<(Position, Record)>,
+    room: Room,
+}
+
+impl Journal for KeptJournal<'_> {
+    fn append(&mut self, record: &Record) -> Position {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        *self.logged_bytes += bytes.len();
+        let at = Position { lsn: self.end(), chain: 1 };
+        self.records.push((at, record.clone()));
+        at
+    }
+
+    fn end(&self) -> Lsn {
+        Lsn(*self.logged_bytes as u64 + 1)
+    }
+
+    fn room(&self) -> Room {
+        self.room
+    }
+}
+
+struct KeptOutbox<'a>(&'a mut Vec<(NodeId, Message)>);
+
+impl Outbox for KeptOutbox<'_> {
+    fn post(&mut self, to: NodeId, _: Lsn, message: &Message) {
+        self.0.push((to, message.clone()));
+    }
+}
