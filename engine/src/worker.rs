@@ -193,3 +193,32 @@ fn run(storage: &dyn Storage, job: Job) -> Option<Reply> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+
+    #[test]
+    fn held_jobs_run_one_by_one_as_they_are_released() {
+        let (pace, storage) = (Pace::default(), Memory::new().storage());
+        let mut worker = Worker::paced(pace.clone());
+        pace.hold(true);
+        assert!(!pace.is_awaited());
+        for slot in 0..3 {
+            worker.submit(&storage, Job::Create { slot, bytes: 4_096 });
+        }
+        let slot = |reply| match reply {
+            Some(Reply::Created { slot, result: Ok(()) }) => Some(slot),
+            Some(Reply::Created { .. } | Reply::Superblock { .. }) | None => None,
+        };
+        assert!(pace.is_awaited() && !worker.has_inline_jobs());
+        assert_eq!(slot(worker.receive()), None);
+        pace.release();
+        assert!(!pace.is_awaited() && worker.has_inline_jobs());
+        assert_eq!([slot(worker.receive()), slot(worker.receive())], [Some(0), None]);
+        pace.hold(false);
+        assert_eq!([slot(worker.receive()), slot(worker.receive())], [Some(1), Some(2)]);
+        assert!(!pace.is_awaited() && !worker.has_inline_jobs());
+    }
+}

@@ -122,12 +122,18 @@ impl Setup {
             resend_interval_us: random.scale(20_000, 1_000_000),
             in_flight_txns_max: [4, 16, 8_192, 8_192, 8_192][random.below(5)],
             ask_interval_us: random.scale(20_000, 1_000_000),
-            duplicates_per_mille: [0, 0, 0, 0, 0, 0, 0, 5][Random(random.0 ^ 0x4E7E_4710).below(8)],
+            duplicates_per_mille: draw_duplicates(Random(random.0 ^ 0x4E7E_4710)),
             comes_late: Random(random.0 ^ 0xEA71_0003).below(4) == 0,
             clocks_ahead_us: (0..nodes).map(|_| random.between(0, 7_200_000_000)).collect(),
             drifts_ppm: (0..nodes).map(|_| drift(random)).collect(),
         }
     }
+}
+
+/// A few in some worlds, many in others.
+fn draw_duplicates(mut random: Random) -> u64 {
+    let few = [0, 0, 0, 0, 0, 0, 0, 5][random.below(8)];
+    if random.below(8) == 0 { 50 } else { few }
 }
 
 fn draw_job_us(mut random: Random) -> u64 {
