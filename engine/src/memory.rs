@@ -114,8 +114,9 @@ impl State {
     fn put_falsely(&mut self, lie: Fault, target: Target, offset: usize, bytes: &[u8]) {
         let length = self.file(target).map_or(0, |file| file.len());
         if lie == Fault::Misdirected && length > bytes.len() {
-            let elsewhere = (offset + length / 2) % (length - bytes.len());
-            self.put(target, elsewhere - elsewhere % SECTOR_BYTES, bytes);
+            let last = length - bytes.len();
+            let elsewhere = (offset + length / 2) % last / SECTOR_BYTES * SECTOR_BYTES;
+            self.put(target, if elsewhere == offset { last } else { elsewhere }, bytes);
         }
     }
 

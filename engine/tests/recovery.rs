@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Node, SEGMENT_BYTES, World, error};
+use engine::memory::Fault;
 use engine::{Cut, Lsn, OpenError, Rule};
 
 const BLOCK: u64 = 4096;
@@ -113,6 +114,21 @@ fn what_is_cut_off_reaches_as_far_as_its_header_says() {
     let mut world = of_two_blocks(1);
     flip(&world, 0, 20);
     assert_eq!(cut(&mut world), (Lsn(BLOCK), 2 * BLOCK, lost));
+}
+
+#[test]
+fn a_read_that_fails_is_not_taken_for_damage() {
+    let mut reads = 0;
+    for nth in 1..=60 {
+        let mut world = of_two_blocks(9);
+        world.memory.fail(nth, Fault::Io);
+        match world.open() {
+            Ok(_) => {}
+            Err(OpenError::Io { operation, .. }) => reads += u32::from(operation == "reading a segment"),
+            Err(other) => panic!("operation {nth}: {other}"),
+        }
+    }
+    assert!(reads >= 2, "of two segments, {reads}");
 }
 
 #[test]

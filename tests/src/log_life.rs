@@ -225,10 +225,4 @@ impl Life {
     pub fn read(&self) -> Result<(), TableError> {
         self.store.table().scan(b"", b"~", &mut |_key, _value| ControlFlow::Continue(()))
     }
-
-    /// Checkpoints that were finished, and segments that they freed.
-    pub fn checkpoints_and_freed(&self) -> (u64, u64) {
-        let stats = self.store.stats();
-        (stats.checkpoints, stats.freed)
-    }
 }

@@ -26,7 +26,8 @@ const FAILURES_MAX: usize = 10;
 
 /// Simulates clusters: real nodes on a fake disk, network and clock, one history a seed. Judges what clients saw.
 ///
-/// Exit codes: 0 all is well; 1 a run failed, or a fault never happened; 2 wrong usage.
+/// Exit codes: 0 all is well; 1 a run failed or, from 500 runs on, a fault never happened, there were fewer than 1,000 transactions
+/// a run, fewer than half of them committed, or too much damage went unnoticed; 2 wrong usage.
 #[derive(Parser)]
 #[command(name = "sim", after_help = EXAMPLES)]
 struct Flags {
@@ -44,8 +45,8 @@ struct Flags {
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Threads; as many as there are processors if not given
-    #[arg(long)]
-    threads: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
     /// Do not look for the smallest list of faults when a run fails
     #[arg(long)]
     no_minimise: bool,
@@ -54,7 +55,7 @@ struct Flags {
     #[arg(long, value_name = "NAME", value_parser = parse_bugs)]
     plant: Option<Bugs>,
     /// Print the report for programs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seed")]
     json: bool,
 }
 
@@ -64,8 +65,12 @@ const EXAMPLES: &str = "Examples:
   RUSTFLAGS=\"--cfg planted\" cargo run --release --target-dir target/planted -p tests --bin sim -- --plant all";
 
 impl Flags {
+    fn range(&self) -> (u64, u64) {
+        self.seeds.unwrap_or((0, RUNS_FOR_ALL_FAULTS))
+    }
+
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, Into::into)).max(1)
+        self.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, Into::into), Into::into)
     }
 }
 
@@ -122,35 +127,60 @@ fn main() -> ExitCode {
     let (counts, failed) = run_all(&flags);
     let elapsed = started.elapsed();
     failed.iter().for_each(|run| tell_failure(run, &flags));
-    let missing = if counts.runs >= RUNS_FOR_ALL_FAULTS { counts.missing() } else { Vec::new() };
-    if flags.json {
+    let wrong = if counts.runs >= RUNS_FOR_ALL_FAULTS { wrong_on_the_whole(&counts) } else { Vec::new() };
+    let (from, to) = flags.range();
+    let report = if flags.json {
         let mut report = counts.json();
+        report["seeds"] = vec![from, to].into();
         report["seconds"] = elapsed.as_secs_f64().into();
         report["failed_seeds"] = failed.iter().map(|run| run.plan.seed).collect();
-        report["missing"] = missing.clone().into();
-        println!("{report}");
+        report["wrong_on_the_whole"] = wrong.clone().into();
+        report.to_string()
     } else {
-        println!("{}", counts.table());
-        println!("{:>10.1}  seconds", elapsed.as_secs_f64());
+        format!("{}\n{:>10.1}  seconds, seeds {from}..{to}", counts.table(), elapsed.as_secs_f64())
+    };
+    wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+    if let Err(error) = writeln!(std::io::stdout(), "{report}") {
+        eprintln!("the report cannot be written: {error}");
+        return ExitCode::FAILURE;
     }
-    if !missing.is_empty() {
-        eprintln!("never happened: {}: nothing is known of it", missing.join(", "));
-    }
-    let too_much = counts.runs >= RUNS_FOR_ALL_FAULTS && counts.too_much_unnoticed();
-    if too_much {
-        eprintln!("more damage went unnoticed than the loss of records that nobody was told of explains");
-    }
-    let too_few = counts.runs >= RUNS_FOR_ALL_FAULTS && counts.transactions < counts.runs * TRANSACTIONS_PER_RUN_MIN;
-    if too_few {
-        eprintln!("fewer than {TRANSACTIONS_PER_RUN_MIN} transactions a run: little was tested");
-    }
-    if failed.is_empty() && missing.is_empty() && !too_much && !too_few { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() && wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What many runs show together, and one alone does not.
+fn wrong_on_the_whole(counts: &Counts) -> Vec<String> {
+    let missing = counts.missing();
+    let checks = [
+        (!missing.is_empty(), format!("never happened: {}: nothing is known of it", missing.join(", "))),
+        (
+            counts.too_much_unnoticed(),
+            "more damage went unnoticed than the loss of records that nobody was told of explains".to_owned(),
+        ),
+        (
+            counts.transactions < counts.runs * TRANSACTIONS_PER_RUN_MIN,
+            format!("fewer than {TRANSACTIONS_PER_RUN_MIN} transactions a run: little was tested"),
+        ),
+        (counts.committed * 2 < counts.transactions, "fewer than half of the transactions committed".to_owned()),
+    ];
+    checks.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, what)| what).collect()
 }
 
 fn run_one(seed: u64, flags: &Flags) -> ExitCode {
     let whole = Plan::of(seed);
+    if let Some(unknown) = flags.faults.iter().flat_map(|Numbers(kept)| kept).find(|kept| **kept >= whole.faults.len())
+    {
+        eprintln!("seed {seed} has no fault {unknown}: its {} faults count from 0", whole.faults.len());
+        return ExitCode::from(2);
+    }
     let plan = flags.faults.as_ref().map_or_else(|| whole.clone(), |Numbers(kept)| whole.with_only(kept));
-    let bug = flags.plant.as_ref().and_then(|Bugs(bugs)| bugs.first().copied());
+    let bug = match flags.plant.as_ref().map(|Bugs(bugs)| bugs.as_slice()) {
+        None => None,
+        Some([bug]) => Some(*bug),
+        Some(_) => {
+            eprintln!("with --seed, give one bug to --plant");
+            return ExitCode::from(2);
+        }
+    };
     let run = run_with(bug, &plan, flags.trace);
     let mut out = std::io::stdout().lock();
     for line in &run.lines {
@@ -205,7 +235,7 @@ fn search_all(Bugs(bugs): &Bugs, flags: &Flags) -> ExitCode {
 
 /// Runs all seeds in threads, each its own world.
 fn run_all(flags: &Flags) -> (Counts, Vec<Run>) {
-    let (from, to) = flags.seeds.unwrap_or((0, RUNS_FOR_ALL_FAULTS));
+    let (from, to) = flags.range();
     let threads = flags.threads();
     let next = AtomicU64::new(from);
     let all = Mutex::new((Counts::default(), Vec::new()));
@@ -213,19 +243,19 @@ fn run_all(flags: &Flags) -> (Counts, Vec<Run>) {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
-                        return;
-                    }
+                    let take = |next: u64| (next < to).then(|| next + 1);
+                    let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else { return };
                     let run = run(&Plan::of(seed), false);
                     if let Some(first) = run.unnoticed.first() {
                         eprintln!("seed {seed}: damage went unnoticed: {}: {}", first.checker, first.what);
                     }
                     let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     all.0 += &run.counts;
-                    if !run.failures.is_empty() {
+                    if let Some(first) = run.failures.first() {
+                        eprintln!("seed {seed} FAILED: {}: {}", first.checker, first.what);
                         all.1.push(run);
-                        if all.1.len() >= FAILURES_MAX {
+                        if all.1.len() == FAILURES_MAX {
+                            eprintln!("{FAILURES_MAX} runs have failed, the rest is left out");
                             next.store(to, Ordering::Relaxed);
                         }
                     }

@@ -56,7 +56,8 @@ impl World<'_> {
         self.links[link].connect(lines, (epoch, self.hosts[asked].boot));
         self.trace.mix([self.now, 4, link as u64, self.links[link].generation]);
         let ends = self.links[link].ends;
-        self.tell(|| format!("{ends:?} are connected"));
+        let [one, other] = ends.map(|end| self.name(end));
+        self.tell(|| format!("{one} and {other} are connected"));
         for end in ends {
             match end {
                 End::Node(host) => self.pump(host),
@@ -164,9 +165,9 @@ impl World<'_> {
             }
         }
         if self.trace.lines.is_some() {
+            let (from, to) = (self.name(from), self.name(self.links[link].ends[1 - direction]));
             for message in network::messages(&bytes) {
-                let to = self.links[link].ends[1 - direction];
-                self.tell(|| format!("{from:?} -> {to:?} {}", words::message(&message)));
+                self.tell(|| format!("{from} -> {to} {}", words::message(&message)));
             }
         }
         let often = self.plan.setup.duplicates_per_mille;

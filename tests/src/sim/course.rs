@@ -69,6 +69,9 @@ impl World<'_> {
     pub(super) fn look(&mut self) {
         match self.phase {
             Phase::Opening if self.clients[0].pending.is_empty() => {
+                if !self.history.transactions.iter().all(Transaction::is_committed) {
+                    return self.fail("liveness", "the first rows are refused".to_owned());
+                }
                 self.phase = Phase::Load;
                 (0..self.clients.len()).for_each(|client| self.fill(client));
             }
@@ -92,7 +95,7 @@ impl World<'_> {
             Phase::Probe { until } => {
                 let is_answered = self.clients.iter().all(|client| client.pending.is_empty());
                 if is_answered || self.now > until {
-                    if !self.is_damaged {
+                    if !(self.is_damaged && self.is_reported()) {
                         self.check_probe();
                     }
                     self.phase = Phase::Quiet { until: self.now + self.quiet_us() };
@@ -112,7 +115,7 @@ impl World<'_> {
 
     pub(super) fn is_at_rest(&mut self) -> bool {
         let is_quiet = |host: &mut Host| match &host.state {
-            State::Up(running) => running.machine().in_flight() == 0,
+            State::Up(running) => running.machine().in_flight() == 0 && host.memory.writes_in_flight() == 0,
             State::Down => false,
             State::Refused(_) => true,
         };
@@ -151,7 +154,10 @@ impl World<'_> {
             left.push(format!("client {} waits for {} answers, as {first:?}", client.number, client.pending.len()));
         }
         let apart = self.links.iter().filter(|link| link.open != [true; 2]);
-        left.extend(apart.map(|link| format!("{:?} are not connected", link.ends)));
+        left.extend(apart.map(|link| {
+            let [one, other] = link.ends.map(|end| self.name(end));
+            format!("{one} and {other} are not connected")
+        }));
         self.fail("liveness", format!("{} s after the last fault, {}", REST_US_MAX / 1_000_000, left.join(", ")));
     }
 
@@ -240,8 +246,20 @@ impl World<'_> {
             return Vec::new();
         }
         // Of half of a transaction somebody has always heard: the coordinator of the vote, or the participant of the decision.
-        let unexcused = ["panic", "bounds", "protocol", "log", "seal", "decided-differently", "half-done"];
-        let is_unexcused = |failure: &Failure| unexcused.contains(&failure.checker);
+        let never = [
+            "simulator",
+            "panic",
+            "false alarm",
+            "bounds",
+            "protocol",
+            "log",
+            "seal",
+            "fence",
+            "decided-differently",
+            "half-done",
+        ];
+        let is_loss = self.failures.iter().any(|failure| failure.checker == "lost-commit");
+        let is_unexcused = |failure: &Failure| !is_loss || never.contains(&failure.checker);
         let (failures, unnoticed) = std::mem::take(&mut self.failures).into_iter().partition(is_unexcused);
         self.failures = failures;
         let is_reported = self.is_reported();

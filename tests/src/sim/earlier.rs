@@ -62,7 +62,7 @@ impl World<'_> {
             let heard = running.receive(line, &frame::single(&hello)).and_then(|()| running.receive(line, &bytes));
             self.tell(|| {
                 let told = network::messages(&bytes).len();
-                format!("{ends:?} {told} messages of epoch {epoch} arrive late: {heard:?}")
+                format!("{told} messages of epoch {epoch} of coordinator {number} arrive late: {heard:?}")
             });
             self.turn_soon(host);
             let over = self.now + self.random.scale(LASTS_US.0, LASTS_US.1);

@@ -127,7 +127,7 @@ pub struct Host {
     quiet_from: Option<u64>,
     /// How often something durable was destroyed.
     pub damages: u32,
-    /// What its clock has shown last: a clock does not go back while its node runs.
+    /// How far its clock is ahead of the world's: it does not go back while its node runs.
     ahead_us: u64,
     drift_ppm: i64,
     alarms_before: u64,

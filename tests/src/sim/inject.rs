@@ -37,7 +37,7 @@ impl World<'_> {
             Fault::Crash { node, with, down_us } => {
                 let mut happened = self.crash_for(node, down_us);
                 if let Some(other) = with {
-                    happened |= self.crash_for(other, down_us);
+                    happened &= self.crash_for(other, down_us);
                 }
                 self.count_if(happened, kind);
             }
@@ -143,7 +143,7 @@ impl World<'_> {
     /// A fault that lasts ends.
     pub(super) fn undo(&mut self, number: usize) {
         let planned = self.plan.faults[number];
-        self.tell(|| format!("fault {number} ends"));
+        self.tell(|| format!("fault {} ends", planned.number));
         match planned.fault {
             Fault::NoSpace { node, .. } => {
                 self.hosts[node].memory.set_space(None);
@@ -274,6 +274,7 @@ impl World<'_> {
         self.hosts[node].memory.crash(seed);
         self.hosts[node].forget_durable();
         self.hosts[node].acknowledged.clear();
+        self.hosts[node].damages += 1;
         self.is_damaged = true;
         self.counts.fault(Kind::OldDirectory);
         self.at(self.now + down_us, Event::Start(node));

@@ -6,6 +6,7 @@ use node::limits::NODE_OUTBOX_FACTOR;
 use protocol::{InDoubt, Machine, TxnId};
 
 use crate::judge::Transaction;
+use crate::sim::fault::Kind;
 use crate::sim::host::{Host, Running, State};
 use crate::sim::network::End;
 use crate::sim::world::{Event, World};
@@ -131,7 +132,8 @@ impl World<'_> {
                 self.counts.fault(kind);
                 self.is_damaged |= kind.is_damage();
                 self.hosts[host].damages += u32::from(kind.is_damage());
-                self.tell(|| format!("{kind:?} has happened at host {host}"));
+                let id = self.hosts[host].id;
+                self.tell(|| format!("{kind:?} has happened at {id}"));
             }
         }
     }
@@ -204,6 +206,10 @@ impl World<'_> {
                         report.cuts.iter().map(|cut| format!("{}..{} ({})", cut.from, cut.to, cut.rule)).collect();
                     format!("{id} starts: {} records, log end {}, cut {cuts:?}", report.records, report.tail)
                 });
+                // It has started before the power was to be cut.
+                for (_, kind) in self.awaited[host].iter_mut().filter(|(_, kind)| *kind == Kind::CrashInRecovery) {
+                    *kind = Kind::CrashInDisk;
+                }
                 self.check_log(host, &report);
                 self.turn_soon(host);
                 for at in 0..self.links_of[host].len() {
@@ -269,7 +275,7 @@ impl World<'_> {
         }
         self.counts.reports += 1;
         self.hosts[host].state = State::Refused(error.to_string());
-        if !self.is_damaged {
+        if self.hosts[host].damages == 0 {
             self.fail("false alarm", format!("{id} refuses a log that nothing has damaged: {error}"));
         }
     }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::sim::fault::Kind;
 
-/// One run with damage in so many may have it unnoticed: see [`Counts::too_much_unnoticed`].
-const UNNOTICED_DIVISOR: u64 = 20;
+/// One run with damage in so many may have it unnoticed, or a few: see [`Counts::too_much_unnoticed`].
+const UNNOTICED_DIVISOR: u64 = 50;
+const UNNOTICED_FEW: u64 = 3;
 
 /// Counts of one run, or of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,10 +76,11 @@ impl Counts {
         missing
     }
 
-    /// Whether more damage went unnoticed than the loss of the newest records explains: one in twenty.
+    /// Whether more damage went unnoticed than the loss of the newest records explains.
     #[must_use]
     pub fn too_much_unnoticed(&self) -> bool {
-        self.damage_unnoticed * UNNOTICED_DIVISOR > self.damage_reported + self.damage_harmless
+        let damaged = self.damage_reported + self.damage_harmless + self.damage_unnoticed;
+        self.damage_unnoticed > UNNOTICED_FEW.max(damaged / UNNOTICED_DIVISOR)
     }
 
     /// As a table.

@@ -24,6 +24,9 @@ use crate::world::keys::Keys;
 /// Events of a run: more of them is a circle.
 const EVENTS_MAX: u64 = 10_000_000;
 
+/// Failures of one run that are told: the first says most.
+const FAILURES_MAX: usize = 5;
+
 /// What is to happen.
 pub(super) enum Event {
     Turn(usize),
@@ -104,7 +107,9 @@ pub fn run(plan: &Plan, is_told: bool) -> Run {
     if let Err(panic) = ended {
         world.fail("panic", panic_text(panic.as_ref()));
     }
-    let unnoticed = world.take_unnoticed();
+    let mut unnoticed = world.take_unnoticed();
+    unnoticed.truncate(FAILURES_MAX);
+    world.failures.truncate(FAILURES_MAX);
     Run {
         plan: plan.clone(),
         hash: world.trace.hash,
@@ -237,6 +242,14 @@ impl<'a> World<'a> {
     pub(super) fn at(&mut self, at: u64, event: Event) {
         self.sequence += 1;
         self.queue.push(Scheduled { at: at.max(self.now), sequence: self.sequence, event });
+    }
+
+    /// What the trace calls an end of a link.
+    pub(super) fn name(&self, end: End) -> String {
+        match end {
+            End::Node(host) => self.hosts[host].id.to_string(),
+            End::Client(client) => format!("client{client}"),
+        }
     }
 
     pub(super) fn tell(&mut self, words: impl FnOnce() -> String) {

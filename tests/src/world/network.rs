@@ -62,12 +62,6 @@ impl Network {
     pub fn lose_to(&mut self, node: NodeId) {
         self.links.retain(|(_, to), _| *to != node);
     }
-
-    /// Loses all that is on its way between two nodes.
-    pub fn lose_between(&mut self, one: NodeId, other: NodeId) {
-        self.links.remove(&(one, other));
-        self.links.remove(&(other, one));
-    }
 }
 
 fn decode(bytes: Bytes) -> Message {

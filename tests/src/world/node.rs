@@ -6,7 +6,7 @@ use coordinator::Coordinator;
 use engine::Table;
 use participant::Participant;
 use protocol::message::Hello;
-use protocol::{ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Position, Record, Role, Tick, TxnId};
+use protocol::{ClusterId, Effects, Journal, Machine, Message, NodeId, Position, Record, Role, Tick, TxnId};
 
 use crate::world::gate::Gate;
 use crate::world::log::{Log, Rows};
@@ -246,12 +246,6 @@ impl Node {
         log.add_state(&mut state);
         gate.add_state(&mut state);
         state
-    }
-
-    /// Up to where its log is durable, and where it ends.
-    #[must_use]
-    pub fn log_ends(&self) -> (Lsn, Lsn) {
-        (self.log.durable(), self.log.end())
     }
 }
 
