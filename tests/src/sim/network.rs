@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use protocol::Message;
 use protocol::frame::{self, FrameReader};
 
@@ -197,7 +196,7 @@ pub fn frames<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<u8> {
 #[must_use]
 pub fn messages(bytes: &[u8]) -> Vec<Message> {
     let mut reader = FrameReader::default();
-    reader.extend(&Bytes::copy_from_slice(bytes));
+    reader.extend(bytes);
     let mut messages = Vec::new();
     reader.drain(|message| messages.push(message)).expect("a node sends whole frames");
     assert_eq!(reader.waiting_bytes(), 0, "a node sends whole frames");
