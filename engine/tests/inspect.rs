@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 
 #[path = "inspect/files.rs"]
 mod files;
+#[path = "inspect/losses.rs"]
+mod losses;
 
 const OWNER: Owner = Owner { role: 1, node: 2, cluster: 3 };
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -201,7 +203,7 @@ fn a_directory_in_use_is_neither_verified_nor_damaged_nor_repaired() {
         let refused = verify(&dir, &mut |_, _| Ok(Vec::new()), &mut |_| ());
         assert!(matches!(refused, Err(OpenError::Locked { .. })));
         assert!(corrupt(&dir, 1, Kind::Bit, &Target::default()).is_err());
-        assert!(Repair::plan(&dir, Lsn(0), &mut |_| ()).is_err());
+        assert!(plan(&dir, Lsn(0)).is_err());
         assert!(dump(&dir).is_ok());
     });
 }
@@ -304,7 +306,7 @@ fn one_bad_copy_of_the_superblock_is_a_finding_that_the_next_start_mends() {
         let [finding] = &verified.findings[..] else { panic!("{verified:?}") };
         assert_eq!(finding.place.cause, Cause::Rule(Rule::SuperblockOneCopy));
         assert_eq!(finding.place.offset, copy * SUPERBLOCK_COPY_BYTES);
-        assert!(Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()).unwrap().is_none());
+        assert!(is_sound(&dir));
         assert_eq!(replayed(&dir).unwrap().len(), 40);
         assert_eq!(check(&dir).soundness, Soundness::Sound);
     }
@@ -354,7 +356,7 @@ fn a_torn_tail_is_no_damage() {
     let place = &verified.findings[0].place;
     assert_eq!((place.from, place.cause), (end, Cause::Rule(Rule::TornTail)));
     assert!(everything(&dir).iter().any(|item| matches!(item, DumpItem::Torn(cut) if cut.from == end)));
-    assert!(Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()).unwrap().is_none());
+    assert!(is_sound(&dir));
     assert_eq!(replayed(&dir).unwrap().len(), 40);
 }
 
@@ -420,12 +422,33 @@ fn a_slice_may_point_into_a_freed_segment_only_if_its_key_was_written_again() {
     assert_eq!(replayed(&dir).unwrap().len(), 11);
 }
 
+/// The record of a test's owner with which a repaired log begins.
+fn acceptance(until: Lsn) -> Vec<u8> {
+    [&999_u64.to_le_bytes()[..], &until.0.to_le_bytes()[..], &[1]].concat()
+}
+
+fn accepts(payload: &[u8]) -> Option<Lsn> {
+    let (id, rest) = payload.split_first_chunk()?;
+    (u64::from_le_bytes(*id) == 999).then(|| Lsn(u64::from_le_bytes(*rest.first_chunk().unwrap())))
+}
+
+fn plan(dir: &Path, asked: Lsn) -> Result<Option<Repair>, RepairError> {
+    Repair::plan(dir, asked, &mut accepts, &mut |_| ())
+}
+
+/// No log comes so far.
+const NOWHERE: Lsn = Lsn(u64::MAX);
+
+fn is_sound(dir: &Path) -> bool {
+    matches!(plan(dir, NOWHERE), Err(RepairError::NoSuchPosition { .. }))
+}
+
 /// Makes a damaged copy of a log, by the first seed whose damage lies past the checkpoint; returns where it can be cut.
 fn damaged(sound: &Path, dir: &Path, kind: Kind) -> Lsn {
     for seed in 0..50 {
         copy(sound, dir);
         corrupt(dir, seed, kind, &Target::default()).unwrap();
-        match Repair::plan(dir, Lsn(u64::MAX), &mut |_| ()) {
+        match plan(dir, NOWHERE) {
             Err(RepairError::PastDamage { possible, .. }) => return possible,
             Err(RepairError::CheckpointDamaged { .. }) => fs::remove_dir_all(dir).unwrap(),
             other => panic!("{kind:?} {seed}: {:?}", other.map(|repair| repair.is_some())),
@@ -448,7 +471,7 @@ fn a_crash_between_any_two_steps_of_a_repair_leaves_the_damaged_log_or_the_repai
             copy(&broken, &dir);
             {
                 let mut lost = Vec::new();
-                let repair = Repair::plan(&dir, possible, &mut |item| lost.push(item)).unwrap().unwrap();
+                let repair = Repair::plan(&dir, possible, &mut accepts, &mut |item| lost.push(item)).unwrap().unwrap();
                 for step in &Step::ALL[..stop] {
                     repair.apply_step(*step, &backup, "loss-report-9.json", b"{}").unwrap();
                 }
@@ -482,16 +505,18 @@ fn a_repaired_log_goes_on_past_every_position_that_it_ever_had() {
     let end = groups(&sound).last().unwrap().1;
     let backup = temp.path().join("repaired.backup");
     let mut lost = Vec::new();
-    let repair = Repair::plan(&dir, possible, &mut |item| lost.push(item)).unwrap().unwrap();
-    let plan = repair.plan_made().clone();
-    assert!(plan.keep_to == possible && plan.goes_on_at > end && plan.damage.is_some());
+    let mut repair = Repair::plan(&dir, possible, &mut accepts, &mut |item| lost.push(item)).unwrap().unwrap();
+    let made = repair.plan_made().clone();
+    assert!(made.keep_to == possible && made.goes_on_at > end && made.damage.is_some());
+    repair.begin_with(&acceptance(made.goes_on_at));
     repair.apply(&backup, "loss-report-3.json", b"{}", &mut |_| ()).unwrap();
     drop(repair);
     assert_eq!(fs::read(dir.join("loss-report-3.json")).unwrap(), b"{}");
     assert_eq!(check(&dir).findings, []);
-    assert!(Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()).unwrap().is_none());
-    assert!(Repair::plan(&dir, possible, &mut |_| ()).unwrap().is_none(), "a second time there is nothing to repair");
-    let kept = ids(dump(&dir).unwrap().map(Result::unwrap));
+    assert!(is_sound(&dir));
+    assert!(plan(&dir, possible).unwrap().is_none(), "a second time there is nothing to repair");
+    let mut kept = ids(dump(&dir).unwrap().map(Result::unwrap));
+    assert!(kept.remove(&999));
     let dropped = ids(lost.into_iter());
     // One group cannot be read: the damaged one.
     assert_eq!(kept.len() + dropped.len() + 1, 40);
@@ -501,68 +526,42 @@ fn a_repaired_log_goes_on_past_every_position_that_it_ever_had() {
 
     tokio_uring::start(async {
         let mut node = Node::open(&dir).unwrap();
+        kept.insert(999);
         assert_eq!(node.replayed.iter().copied().collect::<BTreeSet<_>>(), kept);
         node.write(100..140).await;
-        assert!(node.store.durable() > plan.goes_on_at, "{} {}", node.store.durable(), plan.goes_on_at);
+        assert!(node.store.durable() > made.goes_on_at, "{} {}", node.store.durable(), made.goes_on_at);
         node.close().await;
     });
     assert_eq!(check(&dir).findings, []);
     let after = ids(dump(&dir).unwrap().map(Result::unwrap));
     assert_eq!(after, kept.iter().copied().chain(100..140).collect());
     let positions = groups(&dir);
-    assert!(positions.iter().all(|&(from, to)| from < possible || to >= plan.goes_on_at), "{positions:?}");
+    assert!(positions.iter().all(|&(from, to)| from < possible || to >= made.goes_on_at), "{positions:?}");
 }
 
 #[test]
 fn a_repair_is_refused_where_it_cannot_help_and_says_what_is_possible() {
     let (temp, sound) = sample();
     let groups = groups(&sound);
-    let refused = Repair::plan(&sound, Lsn(4096), &mut |_| ()).map(|repair| repair.is_some());
+    let dir = temp.path().join("damaged");
+    damaged(&sound, &dir, Kind::Bit);
+    let refused = plan(&dir, Lsn(4096)).map(|repair| repair.is_some());
     let Err(RepairError::BeforeCheckpoint { least, .. }) = refused else { panic!("{refused:?}") };
     assert!(groups.iter().any(|&(_, end)| end == least));
-    // A loss may be accepted although nothing is damaged.
-    let somewhere = Lsn(groups[40].0.0 + 10);
-    let repair = Repair::plan(&sound, somewhere, &mut |_| ()).unwrap().unwrap();
-    assert_eq!((repair.plan_made().keep_to, &repair.plan_made().damage), (groups[39].1, &None));
-    let end = groups.last().unwrap().1;
-    let lost: Vec<_> = repair.plan_made().lost.iter().map(|lost| (lost.from, lost.to)).collect();
-    assert_eq!((lost[0].0, lost.last().unwrap().1), (groups[39].1, end));
-    let ends = |to: &Lsn| *to == end || groups.iter().any(|(_, group_end)| group_end == to);
-    assert!(lost.iter().all(|(_, to)| ends(to)), "what was never written is not lost: {lost:?}");
-    drop(repair);
-
     let dir = temp.path().join("none");
     copy(&sound, &dir);
     let superblock = fs::File::options().write(true).open(dir.join("superblock")).unwrap();
     for copy in 0..2 {
         superblock.write_all_at(b"damage", copy * SUPERBLOCK_COPY_BYTES + 30).unwrap();
     }
-    let refused = Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()).map(|repair| repair.is_some());
+    let refused = plan(&dir, NOWHERE).map(|repair| repair.is_some());
     assert!(matches!(refused, Err(RepairError::NoSuperblock(_))), "{refused:?}");
 
     let dir = temp.path().join("older");
     copy(&sound, &dir);
     fs::remove_file(dir.join("segment-0000")).unwrap();
-    let refused = Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()).map(|repair| repair.is_some());
+    let refused = plan(&dir, NOWHERE).map(|repair| repair.is_some());
     assert!(matches!(refused, Err(RepairError::OlderSegment { index: 0, .. })), "{refused:?}");
-}
-
-#[test]
-fn a_loss_past_the_end_of_a_sound_log_is_accepted_once_and_costs_nothing() {
-    let (temp, dir) = sample();
-    let (before, ids) = (tail(&dir), replayed(&dir).unwrap());
-    let stated = Lsn(before.0 + (5 << 20));
-    let plan = |asked: Lsn| Repair::plan(&dir, asked, &mut |_| ()).unwrap();
-    assert!(plan(before).is_none() && plan(Lsn(u64::MAX)).is_none());
-    let mut repair = plan(stated).expect("there is a loss to accept");
-    assert_eq!((repair.plan_made().records_lost, repair.plan_made().keep_to >= before), (0, true));
-    let record = [&999_u64.to_le_bytes()[..], &[1; 9]].concat();
-    repair.begin_with(&record);
-    repair.apply(&temp.path().join("backup"), "loss-report-9.json", b"{}", &mut |_| ()).unwrap();
-    drop(repair);
-    assert!(tail(&dir) > stated && check(&dir).soundness == Soundness::Sound);
-    assert!(plan(stated).is_none(), "the same again would cut off what came since");
-    assert_eq!(replayed(&dir).unwrap(), [ids, vec![999]].concat());
 }
 
 #[test]
@@ -572,13 +571,13 @@ fn a_repair_makes_a_missing_file_anew() {
         let dir = temp.path().join(format!("missing-{index}"));
         copy(&sound, &dir);
         fs::remove_file(dir.join(name)).unwrap();
-        let possible = match Repair::plan(&dir, Lsn(u64::MAX), &mut |_| ()) {
+        let possible = match plan(&dir, NOWHERE) {
             Err(RepairError::PastDamage { possible, .. }) => possible,
             // A file before the checkpoint, or one that the log does not need.
             Err(RepairError::OlderSegment { .. } | RepairError::CheckpointDamaged { .. }) | Ok(None) => continue,
             other => panic!("{name}: {:?}", other.map(|repair| repair.is_some())),
         };
-        let repair = Repair::plan(&dir, possible, &mut |_| ()).unwrap().unwrap();
+        let repair = plan(&dir, possible).unwrap().unwrap();
         repair.apply(&temp.path().join(format!("backup-{index}")), "loss.json", b"{}", &mut |_| ()).unwrap();
         drop(repair);
         assert_eq!(check(&dir).soundness, Soundness::Sound, "{name}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use engine::inspect::{Lost, Plan, Repair, RepairError, Step};
@@ -16,18 +17,22 @@ use crate::exit::Failure;
 use crate::output::{Output, line};
 
 const AFTER_HELP: &str = "\
-Keeps everything before the last group that ends at or before the LSN, if all of it is sound from the checkpoint on, and
-drops the rest. What is dropped was acknowledged: other nodes may rely on it, and will say so. Restore a backup instead
-if there is one. Of a sound log nothing is dropped: an LSN past its end accepts that others have heard of more than it holds. `assent wal verify` names the first damage; an LSN that is too large is refused with the greatest one
-that is possible.
+Of a damaged log: keeps everything before the last group that ends at or before the LSN, if all of it is sound from the
+checkpoint on, and drops the rest. What is dropped was acknowledged: other nodes may rely on it, and will say so. Restore
+a backup instead if there is one. `assent wal verify` names the first damage; an LSN that is too large is refused with
+the greatest one that is possible.
+
+Of a sound log: drops nothing, wherever the LSN lies. The log then says that what others have heard of and what is not
+in it was given up, up to its present end or to the LSN, whichever is later: give the LSN that the error of a node
+names whose log has lost records. That works once: a loss that was accepted already is not accepted again.
 
 First the plan is printed. With --dry-run that is all. Otherwise the directory is copied to DIR.backup-TIME, a report of
 what is lost is written into it (loss-report-N.json, N is the opening that the repair counts as), and the log is cut.
-The repaired log goes on past every LSN that it ever gave out. A repair that was interrupted leaves the damaged log or
+The repaired log goes on past every LSN that it ever gave out. A repair that was interrupted leaves the log as it was or
 the repaired one; run it again.
 
-Exit codes: 0 done, or nothing is to be repaired; 1 not possible at this LSN; 3 the directory cannot be used, or the
-backup failed; 4 no repair can help: restore a backup.
+Exit codes: 0 done, or a loss past this LSN was accepted before; 1 not possible at this LSN; 3 the directory cannot be
+used, or the backup failed; 4 no repair can help: restore a backup.
 
 Examples:
   assent wal repair data/p1 --dry-run --accept-loss-after 81920
@@ -39,13 +44,13 @@ const LOST_TRANSACTIONS_MAX: usize = 100_000;
 /// Of these the ones that are printed for people.
 const SHOWN_TRANSACTIONS_MAX: usize = 20;
 
-/// Cut a damaged log back to what is sound, with a backup and a report of what is lost.
+/// Cut a damaged log back to what is sound, or accept that a sound one lacks records; with a backup and a report.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RepairArgs {
     /// The data directory of a node that is not running.
     dir: PathBuf,
-    /// Everything from this LSN on may be lost.
+    /// Everything from this LSN on may be lost; of a sound log nothing is dropped.
     #[arg(long, value_name = "LSN")]
     accept_loss_after: u64,
     /// Say what would be kept and lost, and change nothing.
@@ -64,8 +69,6 @@ struct LostTransactions {
     /// Records of further transactions.
     dropped: u64,
     unknown: u64,
-    /// Records of earlier repairs: nothing is lost with them.
-    acceptances: u64,
 }
 
 impl LostTransactions {
@@ -75,7 +78,6 @@ impl LostTransactions {
             self.unknown += 1;
             return;
         };
-        self.acceptances += u64::from(matches!(record, Record::LossAccepted { .. }));
         let Some((txn, kind)) = record::transaction(&record) else { return };
         let full = self.kinds.len() >= LOST_TRANSACTIONS_MAX;
         match self.kinds.get_mut(&txn) {
@@ -89,29 +91,24 @@ impl LostTransactions {
 /// Runs the command.
 pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let mut transactions = LostTransactions::default();
-    let planned = Repair::plan(&args.dir, Lsn(args.accept_loss_after), &mut |item| transactions.take(item));
-    let is_loss = |repair: &Repair| {
-        let Plan { damage, is_past_end, records_lost, unreadable, .. } = repair.plan_made();
-        *is_past_end || damage.is_some() || !unreadable.is_empty() || *records_lost > transactions.acceptances
+    let mut accepted = Lsn::ZERO;
+    let mut accepts = |payload: &[u8]| {
+        let until = accepted_by(payload)?;
+        accepted = accepted.max(until);
+        Some(until)
     };
-    let is_sound = |repair: &Repair| {
-        let Plan { damage, is_past_end, unreadable, .. } = repair.plan_made();
-        !*is_past_end && damage.is_none() && unreadable.is_empty()
-    };
-    let planned = planned.map_err(|error| refused(&args.dir, &error))?;
-    let Some(mut repair) = planned.filter(is_loss) else {
-        let said = format!("{}: the log is not damaged, there is nothing to repair", args.dir.display());
-        let document = json!({ "dir": args.dir.display().to_string(), "repaired": false, "reason": said });
+    let planned =
+        Repair::plan(&args.dir, Lsn(args.accept_loss_after), &mut accepts, &mut |item| transactions.take(item));
+    let Some(mut repair) = planned.map_err(|error| refused(&args.dir, &error))? else {
+        let said = format!(
+            "{}: the log is sound, and says already that everything before LSN {accepted} which is not in it was given up: \
+             there is nothing to repair",
+            args.dir.display()
+        );
+        let document =
+            json!({ "dir": args.dir.display().to_string(), "repaired": false, "accepted": accepted.0, "reason": said });
         return Output { json: args.json }.say(&document, &said);
     };
-    if is_sound(&repair) {
-        let end = repair.plan_made().possible;
-        return Err(Failure::No(format!(
-            "{}: the log is sound up to LSN {end}, nothing of it has to be given up; to accept that others have heard of more, name the \
-             LSN that the node's error names",
-            args.dir.display()
-        )));
-    }
     let mut record = Vec::new();
     Record::LossAccepted { until: protocol::Lsn(repair.plan_made().goes_on_at.0) }.encode(&mut record);
     repair.begin_with(&record);
@@ -139,7 +136,16 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     } else if args.dry_run {
         line("nothing was changed (--dry-run)")
     } else {
-        line(&format!("{}: repaired; `assent wal verify` agrees, and the node can be started", args.dir.display()))
+        let done = if plan.damage.is_some() { "repaired" } else { "the loss is accepted" };
+        line(&format!("{}: {done}; `assent wal verify` agrees, and the node can be started", args.dir.display()))
+    }
+}
+
+/// Up to where a record accepts a loss.
+fn accepted_by(payload: &[u8]) -> Option<Lsn> {
+    match Record::decode(Bytes::copy_from_slice(payload)) {
+        Ok(Record::LossAccepted { until }) => Some(Lsn(until.0)),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -160,9 +166,10 @@ fn report_name(dir: &Path, incarnation: u64) -> String {
 fn refused(dir: &Path, error: &RepairError) -> Failure {
     match error {
         RepairError::Open(error) => failure(dir, error),
-        RepairError::PastDamage { .. } | RepairError::BeforeCheckpoint { .. } => {
-            Failure::No(format!("{}: {error}", dir.display()))
-        }
+        RepairError::PastDamage { .. }
+        | RepairError::BeforeCheckpoint { .. }
+        | RepairError::NotBegun
+        | RepairError::NoSuchPosition { .. } => Failure::No(format!("{}: {error}", dir.display())),
         RepairError::Surgery(_) => Failure::Start(error.to_string()),
         RepairError::NoSuperblock(_)
         | RepairError::CheckpointDamaged { .. }
@@ -200,6 +207,7 @@ fn document(args: &RepairArgs, plan: &Plan, transactions: &LostTransactions, bac
         "transactions": transactions.kinds.iter().map(transaction).collect::<Vec<_>>(),
         "transactions_dropped": transactions.dropped,
         "incarnation": plan.incarnation,
+        "accepted": plan.goes_on_at.0,
         "goes_on_at": plan.goes_on_at.0,
         "new_file": plan.new_file,
         "backup": if args.dry_run { Value::Null } else { json!(backup.display().to_string()) },
@@ -207,7 +215,12 @@ fn document(args: &RepairArgs, plan: &Plan, transactions: &LostTransactions, bac
 }
 
 fn people(plan: &Plan, transactions: &LostTransactions) -> Result<(), Failure> {
-    line(&format!("damage:  {}", plan.damage.as_deref().unwrap_or("none; the loss is accepted all the same")))?;
+    let Some(damage) = &plan.damage else {
+        line(&format!("damage:  none; all of the log is kept, LSN {} to {}", plan.checkpoint, plan.keep_to))?;
+        line("accept:  the loss of what other nodes have heard of and what is not in this log")?;
+        return line(&format!("then:    the log goes on at LSN {} in {}", plan.goes_on_at, plan.new_file));
+    };
+    line(&format!("damage:  {damage}"))?;
     line(&format!(
         "keep:    LSN {} to {}: {} groups, {} records; at most LSN {} is possible",
         plan.checkpoint, plan.keep_to, plan.groups_kept, plan.records_kept, plan.possible
@@ -241,7 +254,7 @@ fn what(step: Step, backup: &Path, report: &str) -> String {
         Step::StateEvidence => "what had been durable was stated in one copy of the superblock".to_owned(),
         Step::StateEvidenceAgain => "and in the other".to_owned(),
         Step::NewSegment => "the file in which the log goes on was made".to_owned(),
-        Step::ZeroTail => "the lost end of the last kept segment was overwritten".to_owned(),
+        Step::ZeroTail => "what follows the end in the last kept segment was overwritten".to_owned(),
         Step::Superblock => "the superblock of the repaired log was written".to_owned(),
         Step::SuperblockAgain => "and its other copy".to_owned(),
     }

@@ -43,6 +43,20 @@ pub enum RepairError {
         /// The first damage.
         place: String,
     },
+    /// There is a superblock and no segment.
+    #[error("the log has no segment yet: its creation was cut off, and the node's next start finishes it")]
+    NotBegun,
+    /// No log comes that far, and this one is sound.
+    #[error(
+        "the log is sound up to its end, LSN {end}, and no log reaches LSN {asked}: nothing is to be repaired; to accept that \
+         others have heard of more than it holds, name the LSN that the node's error names"
+    )]
+    NoSuchPosition {
+        /// What was asked for.
+        asked: Lsn,
+        /// Where the log ends.
+        end: Lsn,
+    },
     /// Replay starts at the checkpoint and needs all of it.
     #[error(
         "LSN {asked} lies before the end of the last checkpoint, LSN {least}: replay starts at LSN {checkpoint} and needs \
@@ -117,10 +131,8 @@ pub struct Plan {
     pub keep_to: Lsn,
     /// The greatest position that could be kept.
     pub possible: Lsn,
-    /// The first damage; none if the log is sound and the loss is accepted all the same.
+    /// The first damage; none if the log is sound: then nothing of it is dropped, and what is given up is not in it.
     pub damage: Option<String>,
-    /// Whether what is given up lies past the end of what is there.
-    pub is_past_end: bool,
     /// Groups kept since the checkpoint.
     pub groups_kept: u64,
     /// Records kept since the checkpoint.
@@ -143,33 +155,42 @@ pub struct Plan {
     pub new_file: String,
 }
 
+/// A part of a log from its checkpoint on.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    /// Where it ends, and the chain value there.
+    pub(super) end: Lsn,
+    pub(super) chain: u64,
+    /// What lies in it.
+    pub(super) groups: u64,
+    pub(super) records: u64,
+}
+
+impl Part {
+    fn add(&mut self, info: &GroupInfo) {
+        (self.end, self.chain) = (info.end(), info.chain_after());
+        self.groups += 1;
+        self.records += u64::from(info.records);
+    }
+}
+
 /// The sound part of a log from its checkpoint on.
 pub(super) struct Sound {
     pub(super) files: Files,
-    /// Where it ends.
-    pub(super) end: Lsn,
+    /// All of it.
+    pub(super) all: Part,
+    /// What ends at or before the position asked for.
+    pub(super) before: Part,
     /// The first position at which the log can be cut.
     pub(super) least: Lsn,
-    /// The last position at or before the one asked for, the chain value there, and what lies before.
-    pub(super) keep_to: Lsn,
-    pub(super) chain: u64,
-    pub(super) groups: u64,
-    pub(super) records: u64,
-    /// Where the next group after it starts, if there is one.
-    pub(super) next: Option<Lsn>,
-    /// The log goes on past here at least.
-    pub(super) past: Lsn,
+    /// Up to where the owner has accepted a loss before.
+    pub(super) accepted: Lsn,
     /// What ended it.
     pub(super) damage: Option<Skipped>,
 }
 
-impl Sound {
-    /// Whether the log goes on past what was asked for in a segment that does not follow: the loss was accepted before.
-    pub(super) fn is_accepted_already(&self, asked: Lsn) -> bool {
-        let segment = |lsn: Lsn| lsn.segment(self.files.segment_bytes);
-        self.next.is_some_and(|next| next > asked && segment(next) > segment(Lsn(self.keep_to.0 - 1)) + 1)
-    }
-}
+/// What the owner makes of a record: up to where a loss is accepted by it, if it is one that says so.
+pub type Accepts<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Lsn>;
 
 pub(super) fn said(place: &Skipped) -> String {
     format!("{}: offset {} (LSN {}): {}: {}", place.file, place.offset, place.from, place.cause, place.reason)
@@ -226,25 +247,27 @@ pub(super) fn check_older(files: &Files, superblock: &Superblock) -> Result<(), 
 }
 
 /// Reads the sound part of the log.
-pub(super) fn measure(files: Files, superblock: &Superblock, asked: Lsn) -> Result<Sound, OpenError> {
+pub(super) fn measure(
+    files: Files,
+    superblock: &Superblock,
+    asked: Lsn,
+    accepts: Accepts<'_>,
+) -> Result<Sound, OpenError> {
     let checkpoint = superblock.checkpoint;
     let checkpoint_end = checkpoint.begin.0 + checkpoint.size;
-    let (mut end, mut least) = (checkpoint.group, (checkpoint_end == 0).then_some(checkpoint.group));
-    let (mut keep_to, mut chain) = (checkpoint.group, checkpoint.chain);
-    let (mut groups, mut records, mut next, mut damage) = (0, 0, None, None);
+    let mut least = (checkpoint_end == 0).then_some(checkpoint.group);
+    let mut all = Part { end: checkpoint.group, chain: checkpoint.chain, groups: 0, records: 0 };
+    let (mut before, mut accepted, mut damage) = (all, Lsn::ZERO, None);
     let mut walk = Walk::from_group(files, checkpoint.group, checkpoint.chain)?;
     while let Some(step) = walk.next()? {
         match step {
             Walked::Group(info) if is_whole(walk.bytes(&info), &info) => {
-                end = info.end();
-                least = least.or_else(|| (end.0 >= checkpoint_end).then_some(end));
-                if end <= asked {
-                    (keep_to, chain) = (end, info.chain_after());
-                    groups += 1;
-                    records += u64::from(info.records);
-                } else {
-                    next = next.or(Some(info.lsn));
+                all.add(&info);
+                least = least.or_else(|| (all.end.0 >= checkpoint_end).then_some(all.end));
+                if all.end <= asked {
+                    before = all;
                 }
+                accepted = accepted.max(accepted_in(walk.bytes(&info), &info, checkpoint.begin, accepts));
             }
             Walked::Group(info) => {
                 damage = Some(contradiction(&walk, &info));
@@ -258,23 +281,36 @@ pub(super) fn measure(files: Files, superblock: &Superblock, asked: Lsn) -> Resu
         }
     }
     let least = least.unwrap_or(Lsn(checkpoint_end));
-    Ok(Sound { files: walk.files, end, least, keep_to, chain, groups, records, next, past: end, damage })
+    Ok(Sound { files: walk.files, all, before, least, accepted, damage })
 }
 
-/// The log can be cut there.
+/// Up to where records of a group accept a loss, without those before the checkpoint, which are not replayed.
+fn accepted_in(bytes: &[u8], info: &GroupInfo, begin: Lsn, accepts: Accepts<'_>) -> Lsn {
+    let mut accepted = Lsn::ZERO;
+    let read = group::records::<()>(bytes, info, &mut |offset, kind, payload| {
+        if kind == RecordKind::Owner && info.lsn.0 + offset as u64 >= begin.0 {
+            accepted = accepted.max(accepts(payload).unwrap_or_default());
+        }
+        Ok(())
+    });
+    assert_eq!(read, Some(Ok(())), "the group is whole");
+    accepted
+}
+
+/// A damaged log can be cut there.
 pub(super) fn check_position(
     sound: &Sound,
     superblock: &Superblock,
     asked: Lsn,
-    damage: Option<&str>,
+    damage: &str,
 ) -> Result<(), RepairError> {
     let checkpoint = superblock.checkpoint.group;
-    let place = damage.unwrap_or("it is sound").to_owned();
-    if sound.end < sound.least {
+    let place = damage.to_owned();
+    if sound.all.end < sound.least {
         Err(RepairError::CheckpointDamaged { checkpoint, end: sound.least, place })
-    } else if asked > sound.end && damage.is_some() {
-        Err(RepairError::PastDamage { asked, possible: sound.end, place })
-    } else if sound.keep_to < sound.least || asked < checkpoint {
+    } else if asked > sound.all.end {
+        Err(RepairError::PastDamage { asked, possible: sound.all.end, place })
+    } else if sound.before.end < sound.least || asked < checkpoint {
         Err(RepairError::BeforeCheckpoint { asked, least: sound.least, checkpoint })
     } else {
         Ok(())

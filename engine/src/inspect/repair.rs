@@ -1,5 +1,5 @@
 //! Cuts a damaged log back to a point up to which it is sound, so that it opens again. What is lost is accepted by whoever
-//! asks, listed, and kept in a backup.
+//! asks, listed, and kept in a backup. Of a sound log nothing is cut off: what is accepted then is a loss that others know of.
 //!
 //! Invariants: at every moment the directory holds the damaged log or the repaired one. So evidence is destroyed only when
 //! the superblock itself states it: first both copies of the superblock name as durable what the lost groups proved, then
@@ -15,7 +15,8 @@ use std::sync::Arc;
 use super::dump::DumpItem;
 use super::files::{BLOCK, Files};
 use super::plan::{
-    Plan, RepairError, Sound, check_older, check_position, collect_lost, lost_ranges, measure, newest, refusal, said,
+    Accepts, Part, Plan, RepairError, Sound, check_older, check_position, collect_lost, lost_ranges, measure, newest,
+    refusal, said,
 };
 use super::surgery::{self, SurgeryError};
 use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RecordKind};
@@ -89,64 +90,62 @@ pub struct Repair {
 
 impl Repair {
     /// Finds out what would be kept and lost if everything after `accept_loss_after` may go. Every item that would be lost
-    /// and can be read is given to `lost`. `None` if there is nothing to repair and nothing to drop.
+    /// and can be read is given to `lost`; `accepts` reads the owner's records. Of a sound log all is kept, wherever the
+    /// position lies: the owner learns that the loss is accepted by the record of [`Repair::begin_with`].
+    /// `None` if the log says already that a loss was accepted past there.
     ///
     /// # Errors
     /// It is not possible, or not at that position: see [`RepairError`].
     pub fn plan(
         dir: &Path,
         accept_loss_after: Lsn,
+        accepts: Accepts<'_>,
         lost: &mut dyn FnMut(DumpItem),
     ) -> Result<Option<Repair>, RepairError> {
+        let asked = accept_loss_after;
         let storage = Arc::new(DirStorage::open_offline(dir, true)?);
         let files = Files::read(storage.clone())?;
         let superblock = match &files.superblock {
             Ok(superblock) => superblock.clone(),
             Err(error) => return Err(RepairError::NoSuperblock(error.to_string())),
         };
-        let write_first = files.write_first;
+        if superblock.segments.is_empty() {
+            return Err(RepairError::NotBegun);
+        }
         let refused = refusal(&files, &superblock)?;
         check_older(&files, &superblock)?;
-        let mut sound = measure(files, &superblock, accept_loss_after)?;
-        let damage = match (refused, &sound.damage) {
-            (None, _) => None,
-            (Some(_), Some(place)) => Some(said(place)),
-            (Some(error), None) => Some(error),
-        };
-        // A log that is sound and not all there: what others were told of lies past its end.
-        let is_past_end = accept_loss_after > sound.end && accept_loss_after < ACCEPTED_MAX;
-        let is_done = accept_loss_after >= sound.end && !is_past_end || sound.is_accepted_already(accept_loss_after);
-        if damage.is_none() && is_done {
+        let sound = measure(files, &superblock, asked, accepts)?;
+        let damage = refused.map(|refused| sound.damage.as_ref().map_or(refused, said));
+        if let Some(damage) = &damage {
+            check_position(&sound, &superblock, asked, damage)?;
+        } else if asked < sound.accepted {
             return Ok(None);
+        } else if asked >= ACCEPTED_MAX {
+            return Err(RepairError::NoSuchPosition { asked, end: sound.all.end });
         }
-        check_position(&sound, &superblock, accept_loss_after, damage.as_deref())?;
-        sound.past = if is_past_end { accept_loss_after } else { sound.end };
-        let repair = Repair::prepare(dir, storage, &superblock, write_first, sound, damage, lost)?;
-        let Plan { damage, is_past_end, records_lost, unreadable, .. } = &repair.plan;
-        // Seals alone are no loss: a repair that is asked for twice changes nothing the second time.
-        let is_needed = *is_past_end || damage.is_some() || *records_lost > 0 || !unreadable.is_empty();
-        Ok(is_needed.then_some(repair))
+        Repair::prepare(dir, storage, &superblock, asked, sound, damage, lost).map(Some)
     }
 
     fn prepare(
         dir: &Path,
         storage: Arc<DirStorage>,
         superblock: &Superblock,
-        write_first: usize,
+        asked: Lsn,
         sound: Sound,
         damage: Option<String>,
         lost: &mut dyn FnMut(DumpItem),
     ) -> Result<Repair, RepairError> {
-        let Sound { files, end, keep_to, chain, groups, records, past, .. } = sound;
-        let segment_bytes = files.segment_bytes;
+        let Sound { files, all, before, .. } = sound;
+        let Part { end: keep_to, chain, groups, records } = if damage.is_some() { before } else { all };
+        let past = if damage.is_some() { all.end } else { asked.max(all.end) };
+        let (segment_bytes, write_first) = (files.segment_bytes, files.write_first);
         let (last_index, last_incarnation) = newest(&files, superblock);
         let tail = Lsn(keep_to.0 - 1).segment(segment_bytes);
         let mut plan = Plan {
             checkpoint: superblock.checkpoint.group,
             keep_to,
-            possible: end,
+            possible: all.end,
             damage,
-            is_past_end: past > end,
             groups_kept: groups,
             records_kept: records,
             lost: Vec::new(),

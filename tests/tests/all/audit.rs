@@ -164,8 +164,9 @@ fn a_directory_that_is_replaced_by_an_older_copy_is_found_and_promises_nothing()
     });
 }
 
-#[test]
-fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_until_its_repair() {
+/// A coordinator's directory is replaced by an older copy, which is then started so often before a participant is there.
+/// What it says, and that the repair which its error names helps.
+fn story_of_an_older_copy(transfers_lost: u64, starts: usize) {
     let mut cluster = cluster_with_transfers(200);
     let older = cluster.folder().join("older");
     cluster.node(0).terminate();
@@ -173,7 +174,7 @@ fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_
     cluster.node(0).start();
     run(async {
         let client = connect(&cluster.coordinator.address).await;
-        transfer_some(&client, 200, 200).await;
+        transfer_some(&client, 200, transfers_lost).await;
     });
     stop(&mut cluster);
     let (code, report) = check(&cluster);
@@ -186,6 +187,10 @@ fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_
     assert_eq!(code, 1, "{report:#}");
     assert!(faults(&report).contains(&("record-missing", "c1")), "{report:#}");
 
+    for _ in 0..starts {
+        cluster.node(0).start();
+        cluster.node(0).terminate();
+    }
     (0..=3).for_each(|place| cluster.node(place).start());
     cluster.participants.iter().for_each(|node| await_log(node, "the log of coordinator 1 has lost records"));
     await_log(&cluster.coordinator, "the log of coordinator 1 has lost records");
@@ -201,10 +206,21 @@ fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_
     let named = said.split("--accept-loss-after ").skip(1);
     let named = named.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     let until = named.filter_map(|lsn| lsn.parse::<u64>().ok()).max().expect("the alarm names what to accept");
+    let records = |node: &Node| node.dump().iter().filter(|item| item["lsn"].is_u64()).count();
+    let (before, alarms) = (records(&cluster.coordinator), said.matches("has lost records").count());
+    let end = cluster.coordinator.dump().iter().filter_map(|item| item["lsn"].as_u64()).max().expect("a record");
+    assert_eq!(end > until, starts > 0, "the log ends at {end}, and {until} was lost");
     let mut repair = Command::new(assent());
-    repair.args(["wal", "repair", "--accept-loss-after", &until.to_string()]).arg(&data);
+    repair.args(["wal", "repair", "--json", "--accept-loss-after", &until.to_string()]).arg(&data);
     let repaired = repair.output().expect("it runs");
-    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stdout));
+    let document: Value = serde_json::from_slice(&repaired.stdout).expect("one document");
+    assert!(repaired.status.success() && document["repaired"] == true, "{document:#}");
+    assert_eq!(records(&cluster.coordinator), before + 1, "nothing is dropped");
+    let again = repair.output().expect("it runs");
+    let document: Value = serde_json::from_slice(&again.stdout).expect("one document");
+    let is_accepted = document["repaired"] == false && document["accepted"].as_u64() > Some(until);
+    assert!(again.status.success() && is_accepted, "{document:#}");
+
     (0..=3).for_each(|place| cluster.node(place).start());
     run(async {
         let client = connect(&cluster.coordinator.address).await;
@@ -212,6 +228,17 @@ fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_
         let outcome = client.submit(write).await;
         assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
     });
+    assert_eq!(cluster.coordinator.log().matches("has lost records").count(), alarms);
+}
+
+#[test]
+fn a_coordinator_that_comes_back_with_an_older_copy_is_found_and_begins_nothing_until_its_repair() {
+    story_of_an_older_copy(200, 0);
+}
+
+#[test]
+fn a_log_that_has_grown_past_the_position_that_it_lost_is_repaired_with_the_position_that_its_error_names() {
+    story_of_an_older_copy(1, 12);
 }
 
 #[test]

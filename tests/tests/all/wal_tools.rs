@@ -200,16 +200,34 @@ fn every_kind_of_damage_is_found_skipped_refused_and_repaired() {
     assert_eq!(verify(&coordinator).0, 0);
 }
 
-/// The newest record is past the checkpoint, so its place could be cut at.
+/// Before the first record, in the middle, at the newest record: a loss is accepted, and nothing is cut off.
 #[test]
-fn of_a_sound_log_nothing_is_given_up() {
-    let (_folder, participant, _) = written();
+fn of_a_sound_log_nothing_is_given_up_wherever_the_loss_is_said_to_lie() {
+    let (folder, participant, _) = written();
     let dumped = printed(&wal("dump", &participant, &["--json"]));
-    let newest = dumped.iter().rev().find_map(|item| item["lsn"].as_u64()).expect("a record");
-    let output = wal("repair", &participant, &["--accept-loss-after", &newest.to_string()]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(code(&output) == 1 && said.contains("the log is sound up to LSN"), "{said}");
-    assert_eq!(printed(&wal("dump", &participant, &["--json"])), dumped);
+    let lsns: Vec<u64> = dumped.iter().filter_map(|item| item["lsn"].as_u64()).collect();
+    assert!(lsns.len() == dumped.len() && lsns.len() > 20, "{dumped:?}");
+    for (number, asked) in [1, lsns[lsns.len() / 2], lsns[lsns.len() - 1]].into_iter().enumerate() {
+        let dir = folder.path().join(format!("sound-{number}"));
+        copy(&participant, &dir);
+        let planned = wal("repair", &dir, &["--dry-run", "--accept-loss-after", &asked.to_string()]);
+        let said = String::from_utf8_lossy(&planned.stdout).into_owned();
+        assert!(code(&planned) == 0 && said.contains("none; all of the log is kept"), "{said}");
+        let output = wal("repair", &dir, &["--accept-loss-after", &asked.to_string()]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(code(&output) == 0 && said.contains("the loss is accepted"), "{said}");
+        let after = printed(&wal("dump", &dir, &["--json"]));
+        assert_eq!(after[..dumped.len()], dumped, "{asked}");
+        let [accepted] = &after[dumped.len()..] else { panic!("{after:?}") };
+        let until = accepted["until"].as_u64();
+        assert!(accepted["kind"] == "loss-accepted" && until > lsns.last().copied(), "{accepted}");
+        let nowhere = wal("repair", &dir, &["--accept-loss-after", &u64::MAX.to_string()]);
+        let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+        assert!(code(&nowhere) == 1 && said.contains("no log reaches LSN"), "{said}");
+        let id = verify(&dir).1["owner"]["node"].to_string();
+        let (started, said) = start("participant", &id, &dir);
+        assert_eq!(started, 0, "{said}");
+    }
 }
 
 #[test]
