@@ -22,7 +22,8 @@ Examples:
 
 `write` is how long a group of records took to become durable. `scrubbed` is how much of the log's finished segments was
 read again in the background, in how many whole passes; `found` is how many damaged places that has shown.
-All figures are since the node's start.";
+All figures are since the node's start. With --json also: `opening`, which start of the node on its log this is;
+`requests`, how many transactions (at a coordinator) or parts of one (at a participant) it was asked for.";
 
 /// Show what nodes have done: a coordinator and its participants, or any node.
 #[derive(Args, Debug)]
@@ -49,6 +50,8 @@ struct Figures {
     records: u64,
     bytes: u64,
     durable_lsn: u64,
+    opening: u64,
+    requests: u64,
     cpu_us: u64,
     write_us: WriteTimes,
     scrubbed_bytes: u64,
@@ -111,6 +114,8 @@ fn figures(address: &str, stats: &Stats) -> Result<Figures, Failure> {
         records: stats.records,
         bytes: stats.bytes,
         durable_lsn: stats.durable_lsn,
+        opening: stats.opening,
+        requests: stats.requests,
         cpu_us: stats.cpu_us,
         write_us: WriteTimes { p50: times.value_at_quantile(0.50), p99: times.value_at_quantile(0.99) },
         scrubbed_bytes: stats.scrubbed_bytes,
@@ -172,6 +177,8 @@ mod tests {
             scrub_passes: 2,
             scrub_findings: 1,
             durable_lsn: 4_096,
+            opening: 7,
+            requests: 12,
         };
         let row = row(&figures("127.0.0.1:7103", &stats).unwrap());
         assert_eq!(row.len(), header().len());

@@ -310,6 +310,8 @@ async fn figures_are_asked_for_on_the_same_connection() {
         scrub_passes: 0,
         scrub_findings: 0,
         durable_lsn: 0,
+        opening: 1,
+        requests: 0,
     };
     let asked = tokio::spawn(async move { client.stats().await });
     assert_eq!(connection.hear().await, Message::AskStats);

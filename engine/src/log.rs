@@ -111,6 +111,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Which opening of the log this is.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.identity.incarnation
+    }
+
     /// A log whose next group goes to `tail` or past it, after the chain value there.
     pub(crate) fn new(identity: Identity, tail: Lsn, chain: u64) -> Log {
         let mut pool = Vec::new();

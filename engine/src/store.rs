@@ -72,6 +72,8 @@ pub struct Stats {
     pub freed: u64,
     /// Log since the last checkpoint's begin now, in bytes.
     pub since_checkpoint: u64,
+    /// Which opening of the log this is, from 1.
+    pub opening: u64,
 }
 
 /// How far a clean stop is.
@@ -517,6 +519,7 @@ impl<D: Disk> Store<D> {
             checkpoints: self.checkpoints,
             freed: self.freed,
             since_checkpoint: self.since_checkpoint(),
+            opening: self.log.incarnation(),
         }
     }
 

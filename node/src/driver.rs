@@ -148,6 +148,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             let stats = self.figures.stats(now, self.hub.hello, &self.store);
             return peers.post(from, OPEN, &Message::Stats(stats));
         }
+        self.figures.arrived(&message);
         look_at_arrived(&self.hub, now, from, &message);
         let mut journal = StoreJournal(&mut self.store);
         let mut outbox = Watched { peers, hub: &self.hub, now };

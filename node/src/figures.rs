@@ -6,9 +6,9 @@ use bytes::Bytes;
 use engine::{Disk, Store};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
-use protocol::Tick;
 use protocol::limits::STATS_BYTES_MAX;
 use protocol::message::{Hello, Stats};
+use protocol::{Message, Tick};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::SYNC_US_MAX;
@@ -22,6 +22,7 @@ pub(crate) struct Figures {
     sync_us: Histogram<u64>,
     peers: Vec<String>,
     scrub: Arc<ScrubLink>,
+    requests: u64,
     /// The last answer and its time: asking more often than the node turns costs nothing.
     last: Option<(Tick, Stats)>,
 }
@@ -30,11 +31,18 @@ impl Figures {
     pub(crate) fn new(peers: Vec<String>, scrub: Arc<ScrubLink>) -> Self {
         let sync_us =
             Histogram::new_with_bounds(1, SYNC_US_MAX, DIGITS).expect("the bounds of the histogram are valid");
-        Self { sync_us, peers, scrub, last: None }
+        Self { sync_us, peers, scrub, requests: 0, last: None }
     }
 
     pub(crate) fn group_took(&mut self, elapsed_us: u64) {
         self.sync_us.saturating_record(elapsed_us.max(1));
+    }
+
+    /// A message has come for the machine.
+    pub(crate) fn arrived(&mut self, message: &Message) {
+        if matches!(message, Message::Submit(_) | Message::Prepare(_)) {
+            self.requests += 1;
+        }
     }
 
     pub(crate) fn stats<D: Disk>(&mut self, now: Tick, own: Hello, store: &Store<D>) -> Stats {
@@ -61,6 +69,8 @@ impl Figures {
             scrub_passes: scrub.passes,
             scrub_findings: scrub.findings + scrub.unlisted,
             durable_lsn: store.durable().0,
+            opening: log.opening,
+            requests: self.requests,
         };
         self.last = Some((now, stats.clone()));
         stats

@@ -217,6 +217,8 @@ mod tests {
             scrub_passes: 0,
             scrub_findings: 0,
             durable_lsn: 0,
+            opening: 1,
+            requests: 0,
         })
     }
 

@@ -25,7 +25,7 @@ use crate::message::Message;
 pub const FRAME_HEADER_BYTES: usize = 20;
 
 /// The version of the protocol that this build speaks.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
 
 const MAGIC: [u8; 4] = *b"asnt";
 

@@ -287,4 +287,9 @@ pub struct Stats {
     pub scrub_findings: u64,
     /// Up to where the log is durable.
     pub durable_lsn: u64,
+    /// Which opening of its log this is: it rises with every start, and then all figures begin anew.
+    pub opening: u64,
+    /// Transactions that it was asked for: `Submit`s at a coordinator, `Prepare`s at a participant. One that comes again
+    /// counts again.
+    pub requests: u64,
 }

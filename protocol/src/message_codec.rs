@@ -365,6 +365,8 @@ impl Stats {
         for figure in [self.scrubbed_bytes, self.scrub_passes, self.scrub_findings, self.durable_lsn] {
             out.put_u64_le(figure);
         }
+        out.put_u64_le(self.opening);
+        out.put_u64_le(self.requests);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
@@ -390,6 +392,8 @@ impl Stats {
             scrub_passes: reader.u64("scrub passes")?,
             scrub_findings: reader.u64("scrub findings")?,
             durable_lsn: reader.u64("durable lsn")?,
+            opening: reader.u64("opening")?,
+            requests: reader.u64("requests")?,
         })
     }
 }

@@ -158,6 +158,8 @@ mod tests {
             scrub_passes: 0,
             scrub_findings: 0,
             durable_lsn: 4_096 * groups,
+            opening: 1,
+            requests: 0,
         }
     }
 

@@ -130,7 +130,7 @@ fn unknown_codes_are_named() {
 fn an_address_that_is_no_text_is_refused() {
     let stats = messages().into_iter().find(|message| matches!(message, Message::Stats(_))).unwrap();
     let mut encoded = encode_message(&stats);
-    let last_of_addresses = encoded.len() - 4 * 8 - 1;
+    let last_of_addresses = encoded.len() - 6 * 8 - 1;
     encoded[last_of_addresses] = 0xff;
     assert_eq!(decode_message(&encoded), Err(Malformed::NotText("peer address")));
 }

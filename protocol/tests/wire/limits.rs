@@ -310,6 +310,8 @@ fn the_longest_stats_pass_and_longer_ones_are_refused() {
             scrub_passes: 1,
             scrub_findings: 1,
             durable_lsn: 1,
+            opening: 1,
+            requests: 1,
         })
     };
     let longest = stats(STATS_BYTES_MAX, PARTICIPANTS_MAX, KEY_BYTES_MAX);

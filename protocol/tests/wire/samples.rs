@@ -124,6 +124,8 @@ pub(crate) fn messages() -> Vec<Message> {
             scrub_passes: 10,
             scrub_findings: 11,
             durable_lsn: 12,
+            opening: 13,
+            requests: 14,
         }),
         Message::Witness { stated: AT },
         Message::LogLost { stated: LATER, held: AT },

@@ -114,10 +114,10 @@ fn prepare() -> impl Strategy<Value = Message> {
 
 fn stats() -> impl Strategy<Value = Message> {
     let figures = any::<(u32, u64, u64, u64, u64)>();
-    let scrubbed = any::<(u64, u64, u64, u64)>();
-    (role(), figures, data(), vec("\\PC{0,20}", 0..4), scrubbed).prop_map(
-        |(role, (node, groups, records, bytes, cpu_us), sync_us, peers, scrubbed)| {
-            let (scrubbed_bytes, scrub_passes, scrub_findings, durable_lsn) = scrubbed;
+    let more = any::<(u64, u64, u64, u64, u64, u64)>();
+    (role(), figures, data(), vec("\\PC{0,20}", 0..4), more).prop_map(
+        |(role, (node, groups, records, bytes, cpu_us), sync_us, peers, more)| {
+            let (scrubbed_bytes, scrub_passes, scrub_findings, durable_lsn, opening, requests) = more;
             Message::Stats(Stats {
                 role,
                 node,
@@ -131,6 +131,8 @@ fn stats() -> impl Strategy<Value = Message> {
                 scrub_passes,
                 scrub_findings,
                 durable_lsn,
+                opening,
+                requests,
             })
         },
     )
