@@ -60,7 +60,8 @@ enum Command {
 impl Command {
     fn json(&self) -> bool {
         match self {
-            Self::Participant(_) | Self::Coordinator(_) | Self::Bench(_) => false,
+            Self::Participant(_) | Self::Coordinator(_) => false,
+            Self::Bench(args) => args.prints_json(),
             Self::Cluster(args) => args.json,
             Self::Stats(args) => args.json,
             Self::Txn(args) => args.connect.json,

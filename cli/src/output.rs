@@ -50,7 +50,12 @@ pub(crate) fn line_if_heard(text: &str) {
     let _ = line(text);
 }
 
-/// Prints one line on standard error, if anyone listens.
+/// Prints one line on standard error as it is, if anyone listens.
+pub(crate) fn line_on_stderr(text: &str) {
+    let _ = write_line(&mut io::stderr(), text);
+}
+
+/// Complains in one line on standard error, if anyone listens.
 pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "assent: {message}");
 }

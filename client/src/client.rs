@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::backoff::Backoff;
 use crate::connection;
 use crate::error::ClientError;
-use crate::in_flight::{Answer, InFlight, Reply, deadline_ms};
+use crate::in_flight::{Answer, InFlight, Reply, Traffic, deadline_ms};
 use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, IN_FLIGHT_TXNS_MAX, IN_FLIGHT_UNIT_BYTES, QUESTIONS_MAX};
 use crate::transaction::{Outcome, Transaction};
 
@@ -89,6 +89,12 @@ impl Client {
     #[must_use]
     pub fn server(&self) -> Hello {
         self.shared.server
+    }
+
+    /// What this client and its clones have asked of the node so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.shared.in_flight.traffic()
     }
 
     /// Where the node is.

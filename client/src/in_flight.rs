@@ -56,6 +56,16 @@ struct State {
     stats: VecDeque<Question<Stats>>,
     last_heard: Instant,
     last_trouble: String,
+    traffic: Traffic,
+}
+
+/// What one client has asked of its coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that it has had, the present one included.
+    pub connections: u64,
+    /// How often it has sent a transaction: again after BUSY, and again on a new connection.
+    pub submits: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +101,7 @@ impl InFlight {
                 stats: VecDeque::new(),
                 last_heard: Instant::now(),
                 last_trouble: "not connected yet".to_owned(),
+                traffic: Traffic::default(),
             }),
         })
     }
@@ -124,7 +135,7 @@ impl InFlight {
             earlier.join(pending);
             return receiver;
         }
-        let write = state.connected && pending.send(&mut state.outgoing);
+        let write = state.connected && pending.send(&mut state.outgoing, &mut state.traffic);
         let first = state.txns.is_empty();
         state.txns.insert(txn, pending);
         drop(guard);
@@ -177,8 +188,9 @@ impl InFlight {
         state.connected = true;
         state.last_heard = now;
         state.outgoing.clear();
+        state.traffic.connections += 1;
         for pending in state.txns.values_mut() {
-            pending.send_again(now, &mut state.outgoing);
+            pending.send_again(now, &mut state.outgoing, &mut state.traffic);
         }
         for (txn, questions) in &state.statuses {
             for _ in questions {
@@ -197,7 +209,21 @@ impl InFlight {
         let mut state = self.state();
         state.connected = false;
         state.outgoing.clear();
-        state.last_trouble = trouble.to_string();
+        state.last_trouble = match trouble {
+            // The address and what to look at are said by the error that this ends up in.
+            ClientError::Unreachable { why, .. } => why.clone(),
+            ClientError::NotAccepted { .. }
+            | ClientError::WrongCluster { .. }
+            | ClientError::NotACoordinator { .. }
+            | ClientError::Violation { .. }
+            | ClientError::Unsendable(_)
+            | ClientError::Unknown { .. } => trouble.to_string(),
+        };
+    }
+
+    /// What was asked so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.state().traffic
     }
 
     /// Exchanges what is queued for an empty buffer; false if nothing is.
@@ -332,20 +358,21 @@ impl State {
 }
 
 impl Pending {
-    fn send(&mut self, outgoing: &mut Outgoing) -> bool {
+    fn send(&mut self, outgoing: &mut Outgoing, traffic: &mut Traffic) -> bool {
         self.sends += 1;
+        traffic.submits += 1;
         outgoing.push(&self.submit)
     }
 
     /// Under the deadline that is left of it.
-    fn send_again(&mut self, now: Instant, outgoing: &mut Outgoing) {
+    fn send_again(&mut self, now: Instant, outgoing: &mut Outgoing, traffic: &mut Traffic) {
         if self.is_over(now) {
             return;
         }
         if let Message::Submit(submit) = &mut self.submit {
             submit.deadline_ms = deadline_ms(self.deadline.saturating_duration_since(now));
         }
-        self.send(outgoing);
+        self.send(outgoing, traffic);
     }
 
     /// What was never sent needs no grace: its outcome is known.

@@ -39,4 +39,5 @@ pub mod transaction;
 
 pub use client::{Client, Options};
 pub use error::ClientError;
+pub use in_flight::Traffic;
 pub use transaction::{Outcome, Transaction};

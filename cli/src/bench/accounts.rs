@@ -2,10 +2,10 @@
 
 use client::{Client, Outcome, Transaction};
 use protocol::operation::Totals;
-use protocol::{Operation, OperationResult};
+use protocol::{OperationResult, Reason, Refusal};
 use tokio::task::JoinSet;
 
-use crate::bench::workload::{ACCOUNTS_RANGE, account_of, key};
+use crate::bench::namespace::Namespace;
 use crate::exit::Failure;
 use crate::output::progress_bar;
 use crate::txn::refusal_sentence;
@@ -16,13 +16,8 @@ const ACCOUNTS_PER_BATCH: usize = 1_000;
 /// Batches in flight.
 const BATCHES_IN_FLIGHT: usize = 4;
 
-/// Rows of an earlier bench that are looked at in one transaction.
-const LEFTOVERS_PER_READ: u32 = 2_000;
-
-/// Gives the accounts `0..accounts` their balance, and removes others that an earlier bench on the
-/// same cluster has left.
-pub(crate) async fn open(client: &Client, accounts: usize, balance: i64) -> Result<(), Failure> {
-    remove_leftovers(client, accounts).await?;
+/// Gives the accounts `0..accounts` of a run their balance.
+pub(crate) async fn open(client: &Client, namespace: Namespace, accounts: usize, balance: i64) -> Result<(), Failure> {
     let bar = progress_bar("opening accounts", accounts as u64);
     let mut batches = (0..accounts).step_by(ACCOUNTS_PER_BATCH);
     let mut running = JoinSet::new();
@@ -34,8 +29,8 @@ pub(crate) async fn open(client: &Client, accounts: usize, balance: i64) -> Resu
             let batch = first..accounts.min(first + ACCOUNTS_PER_BATCH);
             running.spawn(async move {
                 let count = batch.len();
-                let open = batch.fold(Transaction::new(), |open, account| open.put(key(account), balance.to_string()));
-                commit(&client, open).await.map(|_| count)
+                let put = |open: Transaction, account| open.put(namespace.key(account), balance.to_string());
+                commit(&client, "open", batch.fold(Transaction::new(), put)).await.map(|_| count)
             });
         }
         let Some(done) = running.join_next().await else { break };
@@ -45,58 +40,44 @@ pub(crate) async fn open(client: &Client, accounts: usize, balance: i64) -> Resu
     Ok(())
 }
 
-async fn remove_leftovers(client: &Client, accounts: usize) -> Result<(), Failure> {
-    let (start, end) = ACCOUNTS_RANGE;
-    let mut start = bytes::Bytes::from(start);
-    loop {
-        let results = read(client, || Transaction::new().scan(start.clone(), end, LEFTOVERS_PER_READ)).await?;
-        let Some(OperationResult::Rows { rows, more }) = results.into_iter().next() else {
-            return Err(Failure::strange_answer());
-        };
-        let remove = rows
-            .iter()
-            .filter(|(key, _)| account_of(key).is_none_or(|account| account >= accounts))
-            .fold(Transaction::new(), |remove, (key, _)| remove.operation(Operation::Delete { key: key.clone() }));
-        if !remove.operations().is_empty() {
-            commit(client, remove).await?;
-        }
-        match rows.last() {
-            Some((last, _)) if more => start = [&last[..], &[0]].concat().into(),
-            Some(_) | None => return Ok(()),
-        }
-    }
-}
-
-/// All balances at one moment.
-pub(crate) async fn totals(client: &Client) -> Result<Totals, Failure> {
-    let (start, end) = ACCOUNTS_RANGE;
-    match read(client, || Transaction::new().totals(start, end)).await?.first() {
-        Some(OperationResult::Totals(totals)) => Ok(*totals),
-        Some(
-            OperationResult::Done
-            | OperationResult::Value(_)
-            | OperationResult::Number(_)
-            | OperationResult::Rows { .. },
-        )
-        | None => Err(Failure::strange_answer()),
+/// All balances at one moment; nothing if the run's accounts have been removed.
+pub(crate) async fn totals(client: &Client, namespace: Namespace) -> Result<Option<Totals>, Failure> {
+    let (start, end) = namespace.accounts_range();
+    let count = || Transaction::new().get(namespace.entry()).totals(start.clone(), end.clone());
+    match &read(client, "count", count).await?[..] {
+        [OperationResult::Value(entry), OperationResult::Totals(totals)] => Ok(entry.as_ref().map(|_| *totals)),
+        _ => Err(Failure::strange_answer()),
     }
 }
 
 /// Reads again, as a new transaction, if the results were lost with a connection.
-async fn read(client: &Client, question: impl Fn() -> Transaction) -> Result<Vec<OperationResult>, Failure> {
+pub(crate) async fn read(
+    client: &Client,
+    what: &str,
+    question: impl Fn() -> Transaction,
+) -> Result<Vec<OperationResult>, Failure> {
     loop {
-        if let Some(results) = commit(client, question()).await? {
+        if let Some(results) = commit(client, what, question()).await? {
             return Ok(results);
         }
     }
 }
 
-async fn commit(client: &Client, transaction: Transaction) -> Result<Option<Vec<OperationResult>>, Failure> {
+/// Does what has to be done with the accounts.
+pub(crate) async fn commit(
+    client: &Client,
+    what: &str,
+    transaction: Transaction,
+) -> Result<Option<Vec<OperationResult>>, Failure> {
     match client.submit(transaction).await? {
         Outcome::Committed { results } => Ok(results),
-        Outcome::Aborted { refusal, at_deadline } => {
-            let sentence = refusal_sentence(&refusal, at_deadline);
-            Err(Failure::No(format!("the bench's accounts cannot be prepared or counted: {sentence}")))
-        }
+        Outcome::Aborted { refusal, at_deadline } => Err(refused(what, &refusal, at_deadline)),
     }
+}
+
+/// Why the accounts are not as the bench needs them.
+pub(crate) fn refused(what: &str, refusal: &Refusal, at_deadline: bool) -> Failure {
+    let said = format!("cannot {what} the bench's accounts: {}", refusal_sentence(refusal, at_deadline));
+    // Nobody answered in time; everything else is an answer.
+    if at_deadline || refusal.reason == Reason::Unavailable { Failure::Start(said) } else { Failure::No(said) }
 }

@@ -1,43 +1,79 @@
-//! What the nodes say of themselves before and after a run: how much they logged, and how much
-//! processor time they took.
+//! The nodes under a bench: asked again and again while it runs, so that one that stands still is noticed and one that
+//! starts anew is named; and what all of them did, whoever asked them to.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use client::{Client, Options};
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
+use client::{Client, ClientError, Options};
 use protocol::Role;
-use protocol::message::Stats;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+use tokio::task::JoinSet;
 
+use crate::bench::cut::Cut;
+use crate::bench::ledger::{Counted, Ledger};
 use crate::exit::Failure;
 
-/// A connection to every node of a cluster.
+/// Pause between two questions for a node's figures: at most so much is lost of them when it ends.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the last figures of all nodes together are waited for.
+const LAST_FIGURES_WAIT: Duration = Duration::from_secs(2);
+
+/// All nodes of a cluster, each on a connection of its own.
 #[derive(Debug)]
 pub(crate) struct Daemons {
-    clients: Vec<Client>,
+    nodes: Vec<Arc<Node>>,
     participants: Vec<u32>,
 }
 
-/// What all nodes had done at one moment, and the load generator's own processor time.
+/// The nodes from the beginning of a run.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
-    stats: Vec<Stats>,
+pub(crate) struct Watch {
+    nodes: Vec<Arc<Watched>>,
+    begun_at: Instant,
     own_cpu: Duration,
 }
 
-/// What the nodes did between two snapshots.
+#[derive(Debug)]
+struct Node {
+    client: Client,
+    name: String,
+}
+
+#[derive(Debug)]
+struct Watched {
+    node: Arc<Node>,
+    ledger: Mutex<Ledger>,
+    /// Cleared when the node does not answer: its figures end before the run does.
+    is_heard: Mutex<bool>,
+}
+
+/// What was done while a run went on.
 #[derive(Debug)]
 pub(crate) struct Work {
-    pub(crate) log: LogFigures,
-    pub(crate) cpu_s: f64,
-    /// The load generator's share of it.
+    /// By all nodes, for everybody.
+    pub(crate) cluster: ClusterFigures,
+    pub(crate) restarts: Vec<RestartFigures>,
+    /// Transactions that the coordinator was asked for, by everybody.
+    pub(crate) requests: u64,
+    /// The load generator's processor time.
     pub(crate) own_cpu_s: f64,
 }
 
+/// What all nodes of the cluster did while a run went on, whoever asked them to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ClusterFigures {
+    /// Whether something is missing: figures of a node that has ended or does not answer.
+    pub(crate) at_least: bool,
+    /// The nodes that gave no figures at the end of the run.
+    pub(crate) without_last_figures: Vec<String>,
+    pub(crate) cpu_s: f64,
+    pub(crate) log: LogFigures,
+}
+
 /// The logs of all nodes together.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct LogFigures {
     pub(crate) groups: u64,
     pub(crate) records: u64,
@@ -45,34 +81,44 @@ pub(crate) struct LogFigures {
     pub(crate) sync_us: SyncFigures,
 }
 
-/// How long a group took to become durable.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// How long a group took to become durable; nothing if there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct SyncFigures {
-    pub(crate) p50: u64,
-    pub(crate) p99: u64,
+    pub(crate) p50: Option<u64>,
+    pub(crate) p99: Option<u64>,
+}
+
+/// A node that was started again while the run went on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct RestartFigures {
+    pub(crate) node: String,
+    /// When that was seen, in seconds from the beginning of the run.
+    pub(crate) seen_at_s: f64,
+    pub(crate) times: u64,
 }
 
 impl Daemons {
-    /// Asks the coordinator for its participants, and connects to each.
-    pub(crate) async fn find(coordinator: Client, options: &Options) -> Result<Self, Failure> {
+    /// Asks the coordinator for its participants, and connects to each. `silence_max` is how long a node may be silent.
+    pub(crate) async fn find(coordinator: &Client, options: &Options, silence_max: Duration) -> Result<Self, Failure> {
         coordinator.check_coordinator()?;
+        // On a connection of its own, the figures do not wait behind transactions.
+        let options = Options { deadline: silence_max, ..options.clone() };
+        let coordinator = Client::connect(coordinator.address().to_owned(), options.clone()).await?;
         let peers = coordinator.stats().await?.peers;
         let mut clients = vec![coordinator];
-        let mut participants = Vec::new();
         for address in peers {
-            let client = Client::connect(address, options.clone()).await?;
-            if client.server().role == Role::Participant {
-                participants.push(client.server().node);
-            }
-            clients.push(client);
+            clients.push(Client::connect(address, options.clone()).await?);
         }
+        let servers = clients.iter().map(Client::server);
+        let participants: Vec<u32> =
+            servers.filter(|server| server.role == Role::Participant).map(|server| server.node).collect();
         if participants.is_empty() {
             return Err(Failure::Usage(format!(
                 "{} is a coordinator without participants; nothing can be measured there",
                 clients[0].address()
             )));
         }
-        Ok(Self { clients, participants })
+        Ok(Self { nodes: clients.into_iter().map(|client| Arc::new(Node::new(client))).collect(), participants })
     }
 
     /// The numbers of the participants.
@@ -80,52 +126,133 @@ impl Daemons {
         &self.participants
     }
 
-    /// Their figures now.
-    pub(crate) async fn snapshot(&self) -> Result<Snapshot, Failure> {
-        let mut stats = Vec::with_capacity(self.clients.len());
-        for client in &self.clients {
-            stats.push(client.stats().await?);
+    /// Takes the figures of all nodes before a run.
+    pub(crate) async fn watch(&self) -> Result<Watch, Failure> {
+        let mut nodes = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let ledger = Ledger::new(node.client.stats().await?).map_err(|why| unreadable(&node.name, &why))?;
+            let (ledger, is_heard) = (Mutex::new(ledger), Mutex::new(true));
+            nodes.push(Arc::new(Watched { node: Arc::clone(node), ledger, is_heard }));
         }
-        Ok(Snapshot { stats, own_cpu: own_cpu() })
+        Ok(Watch { nodes, begun_at: Instant::now(), own_cpu: own_cpu() })
     }
 }
 
-impl Snapshot {
-    /// What was done since an earlier snapshot.
-    pub(crate) fn since(&self, before: &Self) -> Result<Work, Failure> {
-        let grown = |of: fn(&Stats) -> u64| -> u64 {
-            let pairs = self.stats.iter().zip(&before.stats);
-            pairs.map(|(after, before)| of(after).saturating_sub(of(before))).sum()
-        };
-        let mut sync_us = merged(&self.stats)?;
-        // Fails only if a node was started anew in between; then its figures began anew, too.
-        if sync_us.subtract(merged(&before.stats)?).is_err() {
-            sync_us = merged(&self.stats)?;
+impl Watch {
+    /// Asks all nodes for their figures, again and again; ends when one does not answer.
+    pub(crate) async fn until_silent(&self) -> Cut {
+        let mut asking = JoinSet::new();
+        for node in &self.nodes {
+            let (node, begun_at) = (Arc::clone(node), self.begun_at);
+            asking.spawn(async move { node.until_silent(begun_at).await });
         }
-        let own_cpu_s = self.own_cpu.saturating_sub(before.own_cpu).as_secs_f64();
-        Ok(Work {
-            log: LogFigures {
-                groups: grown(|stats| stats.groups),
-                records: grown(|stats| stats.records),
-                bytes: grown(|stats| stats.bytes),
-                sync_us: SyncFigures { p50: sync_us.value_at_quantile(0.50), p99: sync_us.value_at_quantile(0.99) },
+        match asking.join_next().await {
+            Some(Ok(cut)) => cut,
+            Some(Err(error)) => Cut::node(format!("the nodes can no longer be watched: {error}")),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the last figures of all nodes that give them soon.
+    pub(crate) async fn end(&self) {
+        let mut asking = JoinSet::new();
+        for node in self.nodes.iter().filter(|node| *node.is_heard()) {
+            let (node, begun_at) = (Arc::clone(node), self.begun_at);
+            // Until it has answered.
+            *node.is_heard() = false;
+            asking.spawn(async move {
+                if let Ok(Ok(())) = tokio::time::timeout(LAST_FIGURES_WAIT, node.ask(begun_at)).await {
+                    *node.is_heard() = true;
+                }
+            });
+        }
+        while asking.join_next().await.is_some() {}
+    }
+
+    /// What is known of the nodes' work by now.
+    pub(crate) fn work(&self) -> Result<Work, Failure> {
+        let mut total = Counted::nothing().map_err(|why| unreadable("a node", &why))?;
+        let (mut requests, mut restarts, mut without_last_figures) = (0, Vec::new(), Vec::new());
+        for watched in &self.nodes {
+            let name = &watched.node.name;
+            let ledger = watched.ledger();
+            let counted = ledger.total().map_err(|why| unreadable(name, &why))?;
+            total.add(&counted).map_err(|why| unreadable(name, &why))?;
+            if watched.node.client.server().role == Role::Coordinator {
+                requests += counted.requests;
+            }
+            restarts.extend(ledger.restarts().iter().map(|restart| RestartFigures {
+                node: name.clone(),
+                seen_at_s: restart.at.as_secs_f64(),
+                times: restart.times,
+            }));
+            if !*watched.is_heard() {
+                without_last_figures.push(name.clone());
+            }
+        }
+        let log = LogFigures {
+            groups: total.groups,
+            records: total.records,
+            bytes: total.bytes,
+            sync_us: SyncFigures {
+                p50: crate::bench::figures::quantile(&total.sync_us, 0.50),
+                p99: crate::bench::figures::quantile(&total.sync_us, 0.99),
             },
-            cpu_s: grown(|stats| stats.cpu_us) as f64 / 1e6 + own_cpu_s,
-            own_cpu_s,
-        })
+        };
+        let at_least = !restarts.is_empty() || !without_last_figures.is_empty();
+        let cluster = ClusterFigures { at_least, without_last_figures, cpu_s: total.cpu_us as f64 / 1e6, log };
+        let own_cpu_s = own_cpu().saturating_sub(self.own_cpu).as_secs_f64();
+        Ok(Work { cluster, restarts, requests, own_cpu_s })
     }
 }
 
-/// The histograms of all nodes in one.
-fn merged(stats: &[Stats]) -> Result<Histogram<u64>, Failure> {
-    let broken = |why: String| Failure::Start(format!("a node's histogram of its log writes cannot be read: {why}"));
-    let mut all = Histogram::<u64>::new(3).map_err(|error| broken(error.to_string()))?;
-    for stats in stats {
-        let one: Histogram<u64> =
-            Deserializer::new().deserialize(&mut &stats.sync_us[..]).map_err(|error| broken(error.to_string()))?;
-        all.add(one).map_err(|error| broken(error.to_string()))?;
+impl Node {
+    fn new(client: Client) -> Self {
+        let server = client.server();
+        Self { name: format!("{} {} at {}", server.role, server.node, client.address()), client }
     }
-    Ok(all)
+}
+
+impl Watched {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_heard(&self) -> MutexGuard<'_, bool> {
+        self.is_heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn until_silent(&self, begun_at: Instant) -> Cut {
+        loop {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+            if let Err(why) = self.ask(begun_at).await {
+                *self.is_heard() = false;
+                return Cut::node(why);
+            }
+        }
+    }
+
+    async fn ask(&self, begun_at: Instant) -> Result<(), String> {
+        let asked_at = Instant::now();
+        let name = &self.node.name;
+        let stats = self.node.client.stats().await.map_err(|error| {
+            let silent_s = asked_at.elapsed().as_secs_f64();
+            match error {
+                ClientError::Unreachable { why, .. } => format!("{name} has not answered for {silent_s:.1} s: {why}"),
+                ClientError::NotAccepted { .. }
+                | ClientError::WrongCluster { .. }
+                | ClientError::NotACoordinator { .. }
+                | ClientError::Violation { .. }
+                | ClientError::Unsendable(_)
+                | ClientError::Unknown { .. } => format!("{name} has given no figures for {silent_s:.1} s: {error}"),
+            }
+        })?;
+        self.ledger().note(stats, begun_at.elapsed()).map_err(|why| unreadable(name, &why).to_string())
+    }
+}
+
+fn unreadable(name: &str, why: &str) -> Failure {
+    Failure::Start(format!("{name}: its figures cannot be read ({why}): is it of this version?"))
 }
 
 /// Processor time of this process, all threads.
@@ -137,51 +264,11 @@ fn own_cpu() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::serialization::{Serializer, V2Serializer};
-
-    fn stats(groups: u64, cpu_us: u64, syncs: &[u64]) -> Stats {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        syncs.iter().for_each(|us| histogram.record(*us).unwrap());
-        let mut sync_us = Vec::new();
-        V2Serializer::new().serialize(&histogram, &mut sync_us).unwrap();
-        let (role, node, peers) = (Role::Participant, 1, Vec::new());
-        Stats {
-            role,
-            node,
-            groups,
-            records: 2 * groups,
-            bytes: 4_096 * groups,
-            cpu_us,
-            sync_us: sync_us.into(),
-            peers,
-            scrubbed_bytes: 0,
-            scrub_passes: 0,
-            scrub_findings: 0,
-            durable_lsn: 4_096 * groups,
-            opening: 1,
-            requests: 0,
-        }
-    }
-
-    fn snapshot(stats: Vec<Stats>, own_cpu_ms: u64) -> Snapshot {
-        Snapshot { stats, own_cpu: Duration::from_millis(own_cpu_ms) }
-    }
-
-    #[test]
-    fn work_is_the_difference_summed_over_the_nodes() {
-        let before = snapshot(vec![stats(10, 1_000_000, &[9_000; 100]), stats(20, 0, &[])], 500);
-        let syncs = [&[9_000; 100][..], &[100; 50]].concat();
-        let after = snapshot(vec![stats(15, 2_500_000, &syncs), stats(22, 250_000, &[300; 1])], 750);
-        let work = after.since(&before).unwrap();
-        assert_eq!((work.log.groups, work.log.records, work.log.bytes), (7, 14, 7 * 4_096));
-        assert_eq!(work.log.sync_us.p50, 100, "what was before does not count");
-        assert!((work.cpu_s - 2.0).abs() < 1e-9 && (work.own_cpu_s - 0.25).abs() < 1e-9);
-    }
 
     #[test]
     fn own_processor_time_grows_with_work() {
         let before = own_cpu();
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(20) {
             std::hint::black_box(0);
         }

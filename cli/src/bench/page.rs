@@ -6,7 +6,7 @@ use crate::bench::figures::Figures;
 use crate::bench::plots;
 use crate::bench::result::BenchResult;
 use crate::bench::settings::Settings;
-use crate::bench::table::{Table, time};
+use crate::bench::table::{Table, counted, figure, time};
 
 const STYLE: &str = "\
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:980px;margin:2em auto;padding:0 1em}
@@ -15,6 +15,7 @@ p.of{color:#666;margin-top:.2em}
 .tiles{display:flex;flex-wrap:wrap;gap:12px;margin:1.2em 0}
 .tile{flex:1 1 140px;border:1px solid #ddd;border-radius:8px;padding:10px 14px}
 .tile b{display:block;font-size:1.45em}.tile span{color:#666;font-size:.9em}
+p.cut{background:#fdf0f0;border:1px solid #c33;border-radius:8px;padding:10px 14px;white-space:pre-wrap}
 .bad{border-color:#c33;background:#fdf0f0}
 svg{width:100%;height:auto;border:1px solid #eee;border-radius:8px}
 pre{background:#f6f6f6;border-radius:8px;padding:12px;overflow-x:auto;font-size:13px}";
@@ -42,13 +43,20 @@ fn write_page(
     writeln!(page, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>assent bench</title>")?;
     writeln!(page, "<meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>")?;
     writeln!(page, "<h1>assent bench</h1>\n<p class=\"of\">{}</p>", escape(&workload(settings, result)))?;
+    if let Some(reason) = &result.incomplete_because {
+        writeln!(page, "<p class=\"cut\"><b>Incomplete</b>: {}</p>", escape(reason))?;
+    }
     writeln!(page, "<div class=\"tiles\">")?;
     tile(page, &format!("{:.0}", result.committed_tps), "committed a second", false)?;
     tile(page, &time(result.latency_us.p50), "latency p50", false)?;
     tile(page, &time(result.latency_us.p99), "latency p99", false)?;
-    tile(page, &format!("{:.1} us", result.cpu_us_per_txn), "processor time each", false)?;
-    let money = if result.conserved { "conserved" } else { "NOT conserved" };
-    tile(page, money, "money", !result.conserved)?;
+    tile(page, &figure(result.cpu_us_per_txn, |us| format!("{us:.1} us")), "processor time each", false)?;
+    let money = match result.conserved {
+        Some(true) => "conserved",
+        Some(false) => "NOT conserved",
+        None => "not counted",
+    };
+    tile(page, money, "money", result.conserved != Some(true))?;
     tile(page, &(result.failed + result.unknown).to_string(), "failed or unknown", result.failed + result.unknown > 0)?;
     writeln!(page, "</div>")?;
     let interval = humantime::format_duration(figures.series.interval);
@@ -64,10 +72,10 @@ fn workload(settings: &Settings, result: &BenchResult) -> String {
         None => "closed loop".to_owned(),
     };
     format!(
-        "{} participants, {} clients, {pace}, {:.1} s; {} accounts of {}, {}; {} across participants, {} read-only, \
+        "{}, {}, {pace}, {:.1} s; {} accounts of {}, {}; {} across participants, {} read-only, \
          {} to be refused",
-        result.participants,
-        result.clients,
+        counted(result.participants, "participant"),
+        counted(result.clients, "client"),
         result.duration_s,
         settings.accounts,
         settings.balance,

@@ -1,4 +1,4 @@
-//! Figures as plots: SVG text, to be put into a page.
+//! Figures as plots: SVG text, to be put into a page. Where there is no figure there is no line.
 
 use hdrhistogram::Histogram;
 use plotters::coord::Shift;
@@ -17,12 +17,18 @@ const GREY: RGBColor = RGBColor(150, 150, 150);
 const STRETCHES_PER_DOUBLING: f64 = 6.0;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Line = (&'static str, RGBColor, Vec<(f64, f64)>);
+/// Points without a gap between them.
+type Stretch = Vec<(f64, f64)>;
+type Line = (&'static str, RGBColor, Vec<Stretch>);
 
 /// Committed and aborted transactions a second, over time.
 pub(crate) fn throughput(series: &Series) -> Result<String, String> {
-    let seconds = series.interval.as_secs_f64();
-    let rate = |of: fn(&Point) -> u64| over_time(series, |point| Some(of(point) as f64 / seconds));
+    let rate = |of: fn(&Point) -> u64| {
+        over_time(series, |point| {
+            // What is left of an interval at the end may be too short to have a rate.
+            (point.length * 4 >= series.interval).then(|| of(point) as f64 / point.length.as_secs_f64())
+        })
+    };
     let lines = vec![
         ("committed a second", GREEN, rate(|point| point.committed)),
         ("aborted a second", ORANGE, rate(|point| point.aborted)),
@@ -38,16 +44,18 @@ pub(crate) fn throughput(series: &Series) -> Result<String, String> {
 
 /// Latency percentiles, over time.
 pub(crate) fn latency(series: &Series) -> Result<String, String> {
-    // A stretch without a commit has no latency, and is left out.
     let percentile =
-        |of: fn(&Point) -> u64| over_time(series, |point| (point.committed > 0).then(|| of(point).max(1) as f64 / 1e3));
+        |of: fn(&Point) -> Option<u64>| over_time(series, |point| of(point).map(|us| us.max(1) as f64 / 1e3));
     let lines = vec![
         ("max", GREY, percentile(|point| point.max_us)),
         ("p99", ORANGE, percentile(|point| point.p99_us)),
         ("p50", BLUE, percentile(|point| point.p50_us)),
     ];
+    if lines.iter().all(|line| line.2.is_empty()) {
+        return nothing_committed();
+    }
     let top = top_of(&lines);
-    let bottom = lines.iter().flat_map(|line| &line.2).map(|point| point.1).fold(top, f64::min) * 0.8;
+    let bottom = lines.iter().flat_map(|line| line.2.iter().flatten()).map(|point| point.1).fold(top, f64::min) * 0.8;
     draw(|area| {
         // Room above the lines for the legend.
         let range = (bottom..top * 4.0).log_scale();
@@ -60,8 +68,11 @@ pub(crate) fn latency(series: &Series) -> Result<String, String> {
 
 /// How many transactions took how long.
 pub(crate) fn distribution(latency_us: &Histogram<u64>) -> Result<String, String> {
+    if latency_us.is_empty() {
+        return nothing_committed();
+    }
     let stretches = stretches(latency_us);
-    let total = latency_us.len().max(1) as f64;
+    let total = latency_us.len() as f64;
     let outline: Vec<(f64, f64)> = stretches
         .iter()
         .flat_map(|(from, to, count)| [(*from, *count), (*to, *count)])
@@ -98,9 +109,6 @@ pub(crate) fn distribution(latency_us: &Histogram<u64>) -> Result<String, String
 
 /// Stretches of equal width on a logarithmic axis, in microseconds, with their counts.
 fn stretches(latency_us: &Histogram<u64>) -> Vec<(f64, f64, u64)> {
-    if latency_us.is_empty() {
-        return Vec::new();
-    }
     let step = (1.0 / STRETCHES_PER_DOUBLING).exp2();
     let mut from = latency_us.min().max(1) as f64;
     let mut below = 0;
@@ -116,18 +124,36 @@ fn stretches(latency_us: &Histogram<u64>) -> Vec<(f64, f64, u64)> {
     stretches
 }
 
-fn over_time(series: &Series, of: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, f64)> {
+/// Each point that has a figure, at the middle of its time; a point without one ends the stretch.
+fn over_time(series: &Series, of: impl Fn(&Point) -> Option<f64>) -> Vec<Stretch> {
     let seconds = series.interval.as_secs_f64();
-    let points = series.points.iter().enumerate();
-    points.filter_map(|(at, point)| Some(((at as f64 + 0.5) * seconds, of(point)?))).collect()
+    let mut stretches = vec![Stretch::new()];
+    for (at, point) in series.points.iter().enumerate() {
+        match (of(point), stretches.last_mut()) {
+            (Some(figure), Some(stretch)) => {
+                stretch.push((at as f64 * seconds + point.length.as_secs_f64() / 2.0, figure));
+            }
+            (_, _) => stretches.push(Stretch::new()),
+        }
+    }
+    stretches.retain(|stretch| !stretch.is_empty());
+    stretches
 }
 
 fn end_of(series: &Series) -> f64 {
-    (series.points.len().max(1) as f64) * series.interval.as_secs_f64()
+    let end = series.points.iter().map(|point| point.length).sum::<std::time::Duration>();
+    end.max(series.interval).as_secs_f64()
+}
+
+fn nothing_committed() -> Result<String, String> {
+    draw(|area| {
+        let middle = (SIZE.0 as i32 / 2 - 90, SIZE.1 as i32 / 2);
+        area.draw(&Text::new("no committed transaction", middle, (FONT, 16))).map_err(text)
+    })
 }
 
 fn top_of(lines: &[Line]) -> f64 {
-    lines.iter().flat_map(|line| &line.2).map(|point| point.1).fold(0.001, f64::max) * 1.15
+    lines.iter().flat_map(|line| line.2.iter().flatten()).map(|point| point.1).fold(0.001, f64::max) * 1.15
 }
 
 fn milliseconds(ms: f64) -> String {
@@ -182,12 +208,17 @@ use mesh;
 /// Lines and their legend.
 macro_rules! plot {
     ($chart:ident, $lines:ident) => {
-        for (name, color, points) in $lines {
+        for (name, color, stretches) in $lines {
+            let alone = stretches.iter().filter(|stretch| stretch.len() == 1).flatten();
+            let dots = alone.map(|point| Circle::new(*point, 2, color.filled())).collect::<Vec<_>>();
             $chart
-                .draw_series(LineSeries::new(points, color.stroke_width(2)))
+                .draw_series(dots)
                 .map_err(text)?
                 .label(name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+            for stretch in stretches {
+                $chart.draw_series(LineSeries::new(stretch, color.stroke_width(2))).map_err(text)?;
+            }
         }
         $chart
             .configure_series_labels()
@@ -203,7 +234,7 @@ use plot;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::figures::Figures;
+    use crate::bench::figures::{Answered, Figures};
     use std::time::Duration;
 
     #[test]
@@ -230,8 +261,45 @@ mod tests {
                 assert!(!svg.contains("NaN"), "{svg}");
             }
             for at in 0..1_000 {
-                figures.committed(Duration::from_millis(at), Duration::from_micros(at * at));
+                figures.committed(Answered::At(Duration::from_millis(at)), Duration::from_micros(at * at));
             }
         }
+    }
+
+    /// Lines of a plot, by the points of each: those of the axes have two.
+    fn lines_drawn(svg: &str) -> Vec<usize> {
+        let lines = svg.split("<polyline").skip(1);
+        let points = lines.map(|line| line.split("points=\"").nth(1).unwrap().split('"').next().unwrap());
+        points.map(|points| points.split_whitespace().count()).filter(|count| *count > 2).collect()
+    }
+
+    #[test]
+    fn a_gap_stays_a_gap() {
+        let ms = Duration::from_millis;
+        let mut figures = Figures::new(Duration::from_secs(1)).unwrap();
+        for at in (0..300).chain(600..1_000).step_by(50) {
+            figures.committed(Answered::At(ms(at)), ms(1 + at / 100));
+        }
+        figures.end(ms(1_000));
+        let stretches = over_time(&figures.series, |point| point.p50_us.map(|us| us as f64));
+        assert_eq!(stretches.iter().map(Vec::len).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(lines_drawn(&latency(&figures.series).unwrap()), [3, 4, 3, 4, 3, 4], "three lines of two stretches");
+        // No transactions a second is a figure.
+        assert_eq!(lines_drawn(&throughput(&figures.series).unwrap()), [10, 10]);
+    }
+
+    #[test]
+    fn silence_up_to_the_end_is_shown() {
+        let mut figures = Figures::new(Duration::from_secs(10)).unwrap();
+        figures.committed(Answered::At(Duration::from_secs(1)), Duration::from_millis(1));
+        figures.end(Duration::from_secs(5));
+        assert_eq!(end_of(&figures.series), 5.0);
+    }
+
+    #[test]
+    fn nothing_committed_has_no_percentiles() {
+        let figures = Figures::new(Duration::from_secs(1)).unwrap();
+        let svg = distribution(&figures.latency_us).unwrap();
+        assert!(svg.contains("no committed transaction") && !svg.contains("p99"), "{svg}");
     }
 }

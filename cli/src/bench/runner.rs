@@ -10,17 +10,21 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
-use crate::bench::figures::Figures;
+use crate::bench::cut::Cut;
+use crate::bench::figures::{Answered, Figures};
 use crate::bench::schedule::Schedule;
 use crate::bench::settings::Settings;
 use crate::bench::workload::{Kind, Plan, Workload};
 use crate::exit::Failure;
 
 /// How long all unknown outcomes together are asked for; what is unknown then stays unknown.
-const RESOLVE_TIME_MAX: Duration = Duration::from_secs(30);
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Pause before an outcome is asked for again.
 const RESOLVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a run that is cut short waits for the answers that are on their way.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A client that cannot reach the coordinator pauses before its next transaction.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
@@ -32,11 +36,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) figures: Figures,
-    pub(crate) scheduled: u64,
+    /// From the beginning to the last answer that it waited for; at least as long as was asked for, unless it was cut short.
+    pub(crate) duration: Duration,
+    /// Starts of an open loop.
+    pub(crate) scheduled: Option<u64>,
     /// Outcomes that were unknown at first and found out in the end.
     pub(crate) resolved: u64,
-    /// Outcomes that stayed unknown.
+    /// Outcomes that stayed unknown, those of transactions among them that were under way when the run was cut short.
     pub(crate) unknown: u64,
+    pub(crate) cut: Option<Cut>,
 }
 
 struct Run {
@@ -49,35 +57,55 @@ struct Run {
 struct Progress {
     figures: Figures,
     unknown: Vec<(Plan, TxnId, Instant)>,
+    resolved: u64,
 }
 
-/// Runs it to its end.
-pub(crate) async fn run(client: Client, workload: Workload, settings: &Settings, seed: u64) -> Result<Ran, Failure> {
-    let no_room = |error: hdrhistogram::CreationError| Failure::Start(format!("no histogram: {error:?}"));
-    let figures = Figures::new(settings.duration).map_err(no_room)?;
+/// Runs it to its end, or until it is cut short.
+pub(crate) async fn run(
+    client: Client,
+    workload: Workload,
+    settings: &Settings,
+    seed: u64,
+    cut: impl Future<Output = Cut>,
+) -> Result<Ran, Failure> {
+    let figures = new_figures(settings.duration)?;
     let schedule = Schedule::start(settings.duration, settings.rate)
         .map_err(|error| Failure::Start(format!("the system refuses a thread for the schedule: {error}")))?;
-    let run =
-        Arc::new(Run { client, workload, schedule, progress: Mutex::new(Progress { figures, unknown: Vec::new() }) });
+    let progress = Mutex::new(Progress { figures, unknown: Vec::new(), resolved: 0 });
+    let run = Arc::new(Run { client, workload, schedule, progress });
     let mut clients = JoinSet::new();
     for number in 0..settings.clients {
         let run = Arc::clone(&run);
         let rng = StdRng::seed_from_u64(seed.wrapping_add((number as u64) << 32));
         clients.spawn(async move { run.client(rng).await });
     }
-    let bar = progress_bar(settings.duration);
-    let mut shown = 0;
-    loop {
+    let mut cut = std::pin::pin!(cut);
+    let mut cut_short = tokio::select! {
+        ended = run.all_ended(&mut clients, settings.duration) => {
+            ended?;
+            None
+        }
+        cut = cut.as_mut() => Some(cut),
+    };
+    if cut_short.is_some() {
+        run.schedule.stop();
+        if let Ok(ended) = tokio::time::timeout(CUT_GRACE, run.all_ended(&mut clients, settings.duration)).await {
+            ended?;
+        }
+        clients.shutdown().await;
+    }
+    let duration = run.end(settings.duration);
+    if cut_short.is_none() {
         tokio::select! {
-            ended = clients.join_next() => match ended {
-                Some(ended) => ended.map_err(|error| Failure::Start(format!("a client of the bench failed: {error}")))?,
-                None => break,
-            },
-            () = tokio::time::sleep(PROGRESS_INTERVAL), if !bar.is_hidden() => shown = run.show(&bar, shown),
+            resolved = run.resolve_all() => resolved?,
+            cut = cut.as_mut() => cut_short = Some(cut),
         }
     }
-    bar.finish_and_clear();
-    run.finish().await
+    run.finish(duration, cut_short)
+}
+
+fn new_figures(duration: Duration) -> Result<Figures, Failure> {
+    Figures::new(duration).map_err(|error| Failure::Start(format!("no histogram: {error:?}")))
 }
 
 fn progress_bar(duration: Duration) -> ProgressBar {
@@ -89,6 +117,23 @@ fn progress_bar(duration: Duration) -> ProgressBar {
 impl Run {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for all clients, and shows how it goes.
+    async fn all_ended(&self, clients: &mut JoinSet<()>, duration: Duration) -> Result<(), Failure> {
+        let bar = progress_bar(duration);
+        let mut shown = 0;
+        loop {
+            tokio::select! {
+                ended = clients.join_next() => match ended {
+                    Some(ended) => ended.map_err(|error| Failure::Start(format!("a client of the bench failed: {error}")))?,
+                    None => break,
+                },
+                () = tokio::time::sleep(PROGRESS_INTERVAL), if !bar.is_hidden() => shown = self.show(&bar, shown),
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 
     /// One client.
@@ -108,7 +153,7 @@ impl Run {
 
     fn count(&self, plan: Plan, id: TxnId, start: Instant, result: Result<Outcome, ClientError>) {
         let now = Instant::now();
-        let (at, latency) = (now - self.schedule.begun_at(), now - start);
+        let (at, latency) = (Answered::At(now - self.schedule.begun_at()), now - start);
         let mut progress = self.progress();
         match result {
             Ok(outcome) => count_outcome(&mut progress.figures, plan.kind, &outcome, at, latency),
@@ -126,55 +171,76 @@ impl Run {
         committed
     }
 
+    /// The run is over; how long it was.
+    fn end(&self, asked_for: Duration) -> Duration {
+        let figures = &mut self.progress().figures;
+        let duration = figures.last_answer.max(self.schedule.stopped().unwrap_or(asked_for));
+        figures.end(duration);
+        duration
+    }
+
     /// Finds out what became of those without an answer: submitted again, each is the same
     /// transaction and gets the outcome that it had, or its first one.
-    async fn finish(self: &Arc<Self>) -> Result<Ran, Failure> {
+    async fn resolve_all(self: &Arc<Self>) -> Result<(), Failure> {
         let unknown = std::mem::take(&mut self.progress().unknown);
-        let unknown_count = unknown.len() as u64;
         let mut asking = JoinSet::new();
         for (plan, id, start) in unknown {
             let run = Arc::clone(self);
             asking.spawn(async move { run.resolve(plan, id, start).await });
         }
-        let mut resolved = 0;
         let all_asked = async {
             while let Some(ended) = asking.join_next().await {
                 ended.map_err(|error| Failure::Start(format!("an unknown outcome could not be asked for: {error}")))?;
-                resolved += 1;
             }
-            Ok::<(), Failure>(())
+            Ok(())
         };
         // At the end of the time, what is left is unknown, and counted as that.
-        if let Ok(asked) = tokio::time::timeout(RESOLVE_TIME_MAX, all_asked).await {
-            asked?;
-        }
-        asking.shutdown().await;
-        let (scheduled, never_begun) = self.schedule.scheduled();
-        let mut progress = self.progress();
-        progress.figures.failed("scheduled but not begun in time", never_begun);
-        let empty = Figures::new(Duration::ZERO).map_err(|error| Failure::Start(format!("no histogram: {error:?}")))?;
-        let figures = std::mem::replace(&mut progress.figures, empty);
-        Ok(Ran { figures, scheduled, resolved, unknown: unknown_count - resolved })
+        tokio::time::timeout(RESOLVE_TIME_MAX, all_asked).await.unwrap_or(Ok(()))
     }
 
     /// Until it is known.
     async fn resolve(&self, plan: Plan, id: TxnId, start: Instant) {
         loop {
             if let Ok(outcome) = self.client.submit(self.workload.transaction_again(plan, id)).await {
-                self.count(plan, id, start, Ok(outcome));
+                let mut progress = self.progress();
+                progress.resolved += 1;
+                count_outcome(&mut progress.figures, plan.kind, &outcome, Answered::Afterwards, start.elapsed());
                 return;
             }
             tokio::time::sleep(RESOLVE_PAUSE).await;
         }
     }
+
+    fn finish(&self, duration: Duration, cut: Option<Cut>) -> Result<Ran, Failure> {
+        let mut progress = self.progress();
+        let mut figures = std::mem::replace(&mut progress.figures, new_figures(Duration::ZERO)?);
+        let unknown = self.schedule.begun() - figures.answered_total();
+        let slots = self.schedule.scheduled();
+        if let Some(slots) = slots {
+            let why = if cut.is_some() {
+                "scheduled but not begun when the run ended"
+            } else {
+                "scheduled but not begun in time"
+            };
+            figures.failed(why, slots.never_begun);
+        }
+        Ok(Ran {
+            figures,
+            duration,
+            scheduled: slots.map(|slots| slots.due),
+            resolved: progress.resolved,
+            unknown,
+            cut,
+        })
+    }
 }
 
-fn count_outcome(figures: &mut Figures, kind: Kind, outcome: &Outcome, at: Duration, latency: Duration) {
+fn count_outcome(figures: &mut Figures, kind: Kind, outcome: &Outcome, answered: Answered, latency: Duration) {
     match outcome {
         Outcome::Committed { .. } if kind == Kind::Refused => figures.failed("committed what had to be refused", 1),
-        Outcome::Committed { .. } => figures.committed(at, latency),
+        Outcome::Committed { .. } => figures.committed(answered, latency),
         Outcome::Aborted { refusal, at_deadline } if is_own_reason(refusal, *at_deadline) => {
-            figures.aborted(at, latency);
+            figures.aborted(answered, latency);
         }
         Outcome::Aborted { refusal, at_deadline: true } => {
             figures.failed(&format!("{} at its deadline", refusal.reason), 1)
@@ -196,7 +262,7 @@ mod tests {
     fn only_a_bound_is_an_abort_everything_else_that_is_not_a_commit_is_a_failure() {
         let mut figures = Figures::new(Duration::from_secs(1)).unwrap();
         let mut count = |kind, outcome: Outcome| {
-            count_outcome(&mut figures, kind, &outcome, Duration::ZERO, Duration::from_micros(5));
+            count_outcome(&mut figures, kind, &outcome, Answered::Afterwards, Duration::from_micros(5));
         };
         let committed = || Outcome::Committed { results: None };
         let aborted = |reason, at_deadline| Outcome::Aborted { refusal: Refusal::by_coordinator(reason), at_deadline };

@@ -5,8 +5,8 @@
 //!
 //! A thread of its own keeps the intervals: the timers of the runtime are whole milliseconds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -20,7 +20,18 @@ pub(crate) struct Schedule {
     begun_at: Instant,
     duration: Duration,
     begun: AtomicU64,
+    /// When it was stopped before its time, from the beginning.
+    stopped: OnceLock<Duration>,
     open: Option<OpenLoop>,
+}
+
+/// Starts of an open loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// Those whose time has come.
+    pub(crate) due: u64,
+    /// Those of them that never began.
+    pub(crate) never_begun: u64,
 }
 
 #[derive(Debug)]
@@ -47,7 +58,7 @@ impl Schedule {
                 .name("schedule".to_owned())
                 .spawn(move || keep_time(begun_at, rate, slots, &due, &stop))?;
         }
-        Ok(Self { begun_at, duration, begun: AtomicU64::new(0), open })
+        Ok(Self { begun_at, duration, begun: AtomicU64::new(0), stopped: OnceLock::new(), open })
     }
 
     /// When it began.
@@ -60,7 +71,7 @@ impl Schedule {
     pub(crate) async fn next(&self) -> Option<Instant> {
         let Some(open) = &self.open else {
             let now = Instant::now();
-            let in_time = now.duration_since(self.begun_at) < self.duration;
+            let in_time = now.duration_since(self.begun_at) < self.duration && self.stopped.get().is_none();
             return in_time.then(|| {
                 self.begun.fetch_add(1, Ordering::Relaxed);
                 now
@@ -81,13 +92,31 @@ impl Schedule {
         Some(start)
     }
 
-    /// Transactions that were to begin, and those of them that never did.
-    pub(crate) fn scheduled(&self) -> (u64, u64) {
-        let begun = self.begun.load(Ordering::Relaxed);
-        match &self.open {
-            Some(open) => (open.slots, open.slots - begun.min(open.slots)),
-            None => (begun, 0),
+    /// Nothing begins any more. The first call counts.
+    pub(crate) fn stop(&self) {
+        let _ = self.stopped.set(self.begun_at.elapsed());
+        if let Some(open) = &self.open {
+            open.due.close();
+            open.stop.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// When it was stopped before its time, from the beginning.
+    pub(crate) fn stopped(&self) -> Option<Duration> {
+        self.stopped.get().copied()
+    }
+
+    /// Transactions that have begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// What was scheduled. A closed loop schedules nothing.
+    pub(crate) fn scheduled(&self) -> Option<Slots> {
+        let open = self.open.as_ref()?;
+        let due = self.stopped().map_or(open.slots, |stopped| due_by(stopped, open.rate).min(open.slots));
+        // A start may be taken just as the schedule stops.
+        Some(Slots { due: due.max(self.begun()), never_begun: due.saturating_sub(self.begun()) })
     }
 }
 
@@ -103,6 +132,11 @@ fn slots(duration: Duration, rate: f64) -> u64 {
     ((duration.as_secs_f64() * rate).round() as u64).max(1)
 }
 
+/// Slots whose time has come.
+fn due_by(elapsed: Duration, rate: f64) -> u64 {
+    (elapsed.as_secs_f64() * rate).floor() as u64 + 1
+}
+
 fn offset(slot: u64, rate: f64) -> Duration {
     Duration::from_secs_f64(slot as f64 / rate)
 }
@@ -114,7 +148,7 @@ fn keep_time(begun_at: Instant, rate: f64, slots: u64, due: &Semaphore, stop: &A
     let mut released = 0;
     while released < slots && !stop.load(Ordering::Relaxed) {
         let now = begun_at.elapsed();
-        let until = ((now.as_secs_f64() * rate).floor() as u64 + 1).min(slots);
+        let until = due_by(now, rate).min(slots);
         if until > released {
             due.add_permits((until - released) as usize);
             released = until;
@@ -143,14 +177,31 @@ mod tests {
         for (slot, start) in starts.iter().enumerate() {
             assert_eq!(*start - first, offset(slot as u64, 1_000.0));
         }
-        assert_eq!(schedule.scheduled(), (100, 0));
+        assert_eq!(schedule.scheduled(), Some(Slots { due: 100, never_begun: 0 }));
     }
 
     #[tokio::test]
     async fn what_is_not_begun_is_counted() {
         let schedule = Schedule::start(Duration::from_millis(10), Some(1_000.0)).unwrap();
         schedule.next().await.unwrap();
-        assert_eq!(schedule.scheduled(), (10, 9));
+        assert_eq!(schedule.scheduled(), Some(Slots { due: 10, never_begun: 9 }));
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_nothing_begins_and_what_was_not_due_yet_was_not_scheduled() {
+        for rate in [None, Some(1_000.0)] {
+            let schedule = Schedule::start(Duration::from_secs(100), rate).unwrap();
+            schedule.next().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            schedule.stop();
+            assert_eq!(schedule.next().await, None);
+            assert_eq!(schedule.begun(), 1);
+            let stopped = schedule.stopped().unwrap();
+            assert!(stopped < Duration::from_secs(50));
+            let expected = due_by(stopped, 1_000.0);
+            let slots = Slots { due: expected, never_begun: expected - 1 };
+            assert_eq!(schedule.scheduled(), rate.map(|_| slots));
+        }
     }
 
     #[tokio::test]
@@ -159,6 +210,6 @@ mod tests {
         assert!(schedule.next().await.is_some());
         tokio::time::sleep(Duration::from_millis(25)).await;
         assert!(schedule.next().await.is_none());
-        assert_eq!(schedule.scheduled(), (1, 0));
+        assert_eq!((schedule.begun(), schedule.scheduled()), (1, None));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::bench::distribution::Distribution;
+use crate::bench::documents::is_stdout;
 use crate::connect::parse_deadline;
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -24,7 +25,15 @@ Presets (a flag overrides its preset):
   stress           256 clients, 1,000 accounts of 100, zipf:0.99, 80 % across, 20 % read-only, 5 % refused
   latency          1 client
 
-The exit code is 0 only if the money is conserved, nothing failed, and every unknown outcome was resolved.
+Each run has accounts of its own, so several can measure one cluster at the same time. What the nodes say of themselves
+(log, processor time) is of the whole cluster; the figures say how many transactions of others are in it.
+
+A run that is cut short (Ctrl-C, SIGTERM, a node that ends, or is silent for longer than --node-timeout) still prints
+what it has, marked INCOMPLETE with the reason. --json and --report replace an earlier file whole, and only once
+something was measured.
+
+The exit code is 0 only if the run is complete, the money is conserved, nothing failed, and every unknown outcome was
+found out. Incomplete: 1 if interrupted, 3 if a node or an answer is missing.
 
 Examples:
   assent bench
@@ -82,12 +91,18 @@ pub(crate) struct BenchArgs {
     /// Seed of the picks.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Write the figures to this file as JSON.
+    /// How long a node may be silent before the run is cut short.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = node_timeout)]
+    pub(crate) node_timeout: Duration,
+    /// Write the figures to this file as JSON; `-` is standard output, and the table then goes to standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Write a page with plots to this file.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+    /// Measure nothing; remove what benches that were killed have left at the coordinator. No bench may run there.
+    #[arg(long, requires = "coordinator")]
+    pub(crate) remove_leftovers: bool,
     /// Keep the own cluster's data.
     #[arg(long, conflicts_with = "coordinator")]
     pub(crate) keep: bool,
@@ -104,6 +119,17 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
         Ok(_) | Err(_) => Err(format!("`{text}` is not a rate; 0.001 to 10000000 a second is allowed")),
+    }
+}
+
+/// The nodes are asked for their figures twice a second; a node that is busy may take a while.
+const NODE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+fn node_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if timeout >= NODE_TIMEOUT_MIN => Ok(timeout),
+        Ok(_) => Err("a busy node may take a while to answer; the shortest time is 1s".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -187,6 +213,11 @@ impl Settings {
 }
 
 impl BenchArgs {
+    /// Whether the figures go to standard output as JSON.
+    pub(crate) fn prints_json(&self) -> bool {
+        self.json.as_deref().is_some_and(is_stdout)
+    }
+
     /// The preset, with what the flags override.
     pub(crate) fn settings(&self) -> Settings {
         let preset = self.preset.settings();

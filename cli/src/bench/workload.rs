@@ -8,10 +8,8 @@ use protocol::routing::{BinTable, bin_of};
 use rand::{Rng, RngExt};
 
 use crate::bench::distribution::Sampler;
+use crate::bench::namespace::Namespace;
 use crate::bench::settings::Settings;
-
-/// All accounts of a bench: from the first up to but without the second.
-pub(crate) const ACCOUNTS_RANGE: (&str, &str) = ("bench/", "bench0");
 
 /// The largest amount that one transfer moves.
 const AMOUNT_MAX: i64 = 10;
@@ -19,16 +17,6 @@ const AMOUNT_MAX: i64 = 10;
 /// Picks of a second account before a suitable one is taken from a list: a skewed distribution may
 /// have little of it elsewhere.
 const PICKS_MAX: usize = 32;
-
-/// The key of an account, numbered from 0.
-pub(crate) fn key(account: usize) -> String {
-    format!("bench/{{{account}}}")
-}
-
-/// The account that a key stands for.
-pub(crate) fn account_of(key: &[u8]) -> Option<usize> {
-    std::str::from_utf8(key).ok()?.strip_prefix("bench/{")?.strip_suffix('}')?.parse().ok()
-}
 
 /// One transaction to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +51,12 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// The workload of these settings on these participants.
-    pub(crate) fn new(settings: &Settings, participants: &[u32]) -> Result<Self, String> {
+    /// The workload of these settings on these participants, with the accounts of a run.
+    pub(crate) fn new(settings: &Settings, participants: &[u32], namespace: Namespace) -> Result<Self, String> {
         let accounts = settings.accounts;
         let table = BinTable::even(participants);
         let order = table.participants();
-        let keys: Vec<Bytes> = (0..accounts).map(|account| Bytes::from(key(account))).collect();
+        let keys: Vec<Bytes> = (0..accounts).map(|account| Bytes::from(namespace.key(account))).collect();
         let owner: Vec<usize> = keys
             .iter()
             .map(|key| order.iter().position(|number| *number == table.participant_of(bin_of(key))).unwrap_or(0))
@@ -182,7 +170,7 @@ mod tests {
     }
 
     fn plans(settings: &Settings) -> (Workload, Vec<Plan>) {
-        let workload = Workload::new(settings, &[1, 2, 3, 4, 5]).unwrap();
+        let workload = Workload::new(settings, &[1, 2, 3, 4, 5], Namespace::new(7)).unwrap();
         let mut rng = StdRng::seed_from_u64(7);
         let plans = (0..10_000).map(|_| workload.plan(&mut rng)).collect();
         (workload, plans)
@@ -220,20 +208,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said() {
-        let one = Workload::new(&settings(), &[1]).unwrap_err();
+        let one = Workload::new(&settings(), &[1], Namespace::new(7)).unwrap_err();
         assert!(one.contains("--cross 0"), "{one}");
-        assert!(Workload::new(&Settings { cross: 0.0, ..settings() }, &[1]).is_ok());
+        assert!(Workload::new(&Settings { cross: 0.0, ..settings() }, &[1], Namespace::new(7)).is_ok());
         let few = Settings { accounts: 2, cross: 0.5, ..settings() };
-        assert!(Workload::new(&few, &[1, 2, 3, 4, 5]).is_err());
-    }
-
-    #[test]
-    fn keys_are_read_back_and_lie_in_their_range() {
-        for account in [0, 7, 123_456] {
-            let key = key(account);
-            assert_eq!(account_of(key.as_bytes()), Some(account));
-            assert!((ACCOUNTS_RANGE.0..ACCOUNTS_RANGE.1).contains(&key.as_str()));
-        }
-        assert_eq!(account_of(b"bench/x"), None);
+        assert!(Workload::new(&few, &[1, 2, 3, 4, 5], Namespace::new(7)).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The one test binary of the product. `README.md` says how to run a part of it.
 
 mod audit;
+mod bench;
 mod bounds;
 mod certificate;
 mod disk_files;
