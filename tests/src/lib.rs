@@ -5,6 +5,7 @@
 //! - [`kept`]: one machine alone.
 //! - [`processes`]: real nodes; [`transfers`]: a load whose every transfer can be accounted for; [`proxy`]: a bad network.
 //! - [`sim`]: whole clusters on a fake disk, network and clock, from one seed.
+//! - [`stress`]: overload of real nodes, and what has to hold after it.
 //! - [`workload`]: transactions to ask for; [`judge`]: whether what came of them can be; [`random`]: numbers that follow from
 //!   a seed.
 
@@ -19,6 +20,7 @@ pub mod processes;
 pub mod proxy;
 pub mod random;
 pub mod sim;
+pub mod stress;
 pub mod transfers;
 pub mod workload;
 pub mod world;

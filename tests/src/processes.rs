@@ -3,8 +3,10 @@
 //!
 //! Every process is ended by its own handle when its owner is dropped.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -16,12 +18,29 @@ use tempfile::TempDir;
 /// How long a node may take to say that it is ready, or to stop when told to.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The binary under test.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes another binary to test than the one that [`assent`] builds.
+///
+/// # Panics
+/// If it was called before, or after [`assent`].
+pub fn use_assent(binary: PathBuf) {
+    BINARY.set(binary).expect("the binary under test is chosen once, before its first use");
+}
+
+/// `target/<profile>`, where this program was built: a test in its folder `deps`, or a binary.
+fn profile_folder() -> PathBuf {
+    let itself = std::env::current_exe().expect("the program's own path");
+    let folder = itself.parent().expect("a folder");
+    let profile_folder = if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
+    profile_folder.to_owned()
+}
+
 /// The binary under test, built once in the profile of the tests.
 pub fn assent() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let test_binary = std::env::current_exe().expect("the test's own path");
-        let profile_folder = test_binary.parent().and_then(Path::parent).expect("target/<profile>/deps");
+        let profile_folder = profile_folder();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "--package", "cli", "--bin", "assent"]);
         if profile_folder.ends_with("release") {
@@ -30,6 +49,19 @@ pub fn assent() -> &'static Path {
         assert!(build.status().expect("cargo runs").success(), "the binary builds");
         profile_folder.join("assent")
     })
+}
+
+/// How a node is started, besides what its role and number say.
+#[derive(Default)]
+pub struct Launch {
+    /// Its data directory; a folder of the cluster if not given.
+    pub data: Option<PathBuf>,
+    /// Further arguments.
+    pub args: Vec<String>,
+    /// A command that runs the node in its own place, such as `prlimit --nofile=64`.
+    pub prefix: Vec<String>,
+    /// Where its log lines go; a file of the cluster if not given.
+    pub stderr: Option<OwnedFd>,
 }
 
 /// One node: a command line that can be run again and again.
@@ -41,37 +73,50 @@ pub struct Node {
     /// Its data directory.
     pub data: PathBuf,
     args: Vec<String>,
+    prefix: Vec<String>,
+    stderr: Option<OwnedFd>,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl Node {
-    fn new(
-        folder: &Path,
-        role: &str,
-        number: u32,
-        more_args: &[String],
-        data_of: &dyn Fn(&str) -> Option<PathBuf>,
-    ) -> Self {
-        let name = format!("{}{number}", &role[..1]);
-        let data = data_of(&name).unwrap_or_else(|| folder.join(&name));
+    fn new(folder: &Path, role: &str, number: u32, launch: Launch) -> Self {
+        let name = name_of(role, number);
+        let data = launch.data.unwrap_or_else(|| folder.join(&name));
         let args = [role, "--id", &number.to_string(), "--data", &data.to_string_lossy()].map(str::to_owned);
         Self {
             log: folder.join(format!("{name}.log")),
             name,
             address: "127.0.0.1:0".to_owned(),
             data,
-            args: args.into_iter().chain(more_args.iter().cloned()).collect(),
+            args: args.into_iter().chain(launch.args).collect(),
+            prefix: launch.prefix,
+            stderr: launch.stderr,
             child: None,
         }
     }
 
     /// Starts the process and waits until it is ready.
     pub fn start(&mut self) {
+        self.try_start().unwrap_or_else(|why| panic!("{} did not start ({why}):\n{}", self.name, self.log()));
+    }
+
+    /// The same of a process that may fail to start.
+    ///
+    /// # Errors
+    /// How it ended, as a sentence.
+    pub fn try_start(&mut self) -> Result<(), String> {
         let ready = self.spawn();
-        let ready: serde_json::Value =
-            serde_json::from_str(&ready).unwrap_or_else(|_| panic!("{} did not start:\n{}", self.name, self.log()));
+        let Ok(ready) = serde_json::from_str::<serde_json::Value>(&ready) else {
+            return Err(format!("it ended with {}", self.wait_for_end()));
+        };
         self.address = ready["address"].as_str().expect("an address").to_owned();
+        Ok(())
+    }
+
+    /// Whether it was started, and neither killed nor seen to end.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Starts the process, which must refuse to run; returns how it ended.
@@ -84,11 +129,17 @@ impl Node {
     /// Spawns the process; returns the line with which it says that it is ready.
     fn spawn(&mut self) -> String {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
-        let mut child = Command::new(assent())
+        let log: Stdio = match &self.stderr {
+            Some(stderr) => stderr.try_clone().expect("a further descriptor").into(),
+            None => OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens").into(),
+        };
+        let mut words = self.prefix.iter().map(OsStr::new).chain([assent().as_os_str()]);
+        // A node stops when its standard input closes, so none outlives the program that started it.
+        let mut child = Command::new(words.next().expect("a program"))
+            .args(words)
             .args(&self.args)
-            .args(["--listen", &self.address])
-            .stdin(Stdio::null())
+            .args(["--listen", &self.address, "--stop-with-stdin"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -111,6 +162,12 @@ impl Node {
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait_for_end()
+    }
+
+    /// SIGTERM; returns how it ended, if it did so within this time.
+    pub fn terminate_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        self.ended_within(patience)
     }
 
     /// Waits until it ends by itself; returns how.
@@ -155,7 +212,8 @@ impl Node {
         kill_process(self.pid(), signal).expect("the process can be signalled");
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Pid {
         let child = self.child.as_ref().expect("a running process");
         Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("a process id")
     }
@@ -183,6 +241,10 @@ impl Drop for Node {
             eprintln!("--- log of {}\n{}", self.name, self.log());
         }
     }
+}
+
+fn name_of(role: &str, number: u32) -> String {
+    format!("{}{number}", &role[..1])
 }
 
 /// A coordinator and its participants.
@@ -213,24 +275,35 @@ impl Cluster {
     fn start_with(
         participants: u32,
         more_args: &[&str],
-        mut route: impl FnMut(u32, String) -> String,
+        route: impl FnMut(u32, String) -> String,
         data_of: &dyn Fn(&str) -> Option<PathBuf>,
     ) -> Self {
+        let args: Vec<String> = more_args.iter().map(|arg| (*arg).to_owned()).collect();
+        let launch = |name: &str| Launch { data: data_of(name), args: args.clone(), ..Launch::default() };
+        Self::start_launched(participants, route, launch)
+    }
+
+    /// The same, with each node started as `launch` says for names like `c1` and `p2`.
+    pub fn start_launched(
+        participants: u32,
+        mut route: impl FnMut(u32, String) -> String,
+        mut launch: impl FnMut(&str) -> Launch,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("cluster-").tempdir_in(target_folder()).expect("a folder");
-        let more_args: Vec<String> = more_args.iter().map(|arg| (*arg).to_owned()).collect();
         let participants: Vec<Node> = (1..=participants)
             .map(|number| {
-                let mut node = Node::new(folder.path(), "participant", number, &more_args, data_of);
+                let launch = launch(&name_of("participant", number));
+                let mut node = Node::new(folder.path(), "participant", number, launch);
                 node.start();
                 node
             })
             .collect();
-        let mut coordinator_args = more_args;
+        let mut launch = launch(&name_of("coordinator", 1));
         for (number, node) in (1..).zip(&participants) {
             let address = route(number, node.address.clone());
-            coordinator_args.extend(["--participant".to_owned(), format!("{number}={address}")]);
+            launch.args.extend(["--participant".to_owned(), format!("{number}={address}")]);
         }
-        let mut coordinator = Node::new(folder.path(), "coordinator", 1, &coordinator_args, data_of);
+        let mut coordinator = Node::new(folder.path(), "coordinator", 1, launch);
         coordinator.start();
         Self { coordinator, participants, folder }
     }
@@ -253,7 +326,7 @@ impl Cluster {
 
 /// Where tests put files: on the file system of the build, not on one in memory.
 pub fn target_folder() -> PathBuf {
-    let folder = assent().parent().expect("target/<profile>").join("test-data");
+    let folder = profile_folder().join("test-data");
     std::fs::create_dir_all(&folder).expect("the folder can be made");
     folder
 }
