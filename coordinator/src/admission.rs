@@ -41,8 +41,11 @@ impl Coordinator {
         if self.evidence.is_lost() {
             return self.ask_participants(now, txn, (client, Wish::Commit), effects);
         }
-        // What is under way can still be decided; nothing that would have to be decided is begun.
-        let no_room = effects.room() == Room::Scarce && branches.iter().any(|branch| branch.writes);
+        // What is under way can still be decided. This log holds no data, so that a checkpoint frees whatever else is begun; but
+        // what frees the participants' space comes first.
+        let enlarges = submit.operations.iter().any(Operation::may_enlarge);
+        let needed = if enlarges { Room::Smaller } else { Room::Deletes };
+        let no_room = effects.room() < needed && branches.iter().any(|branch| branch.writes);
         if self.awaits_witnesses(&branches, effects) || no_room || self.is_busy(&branches) {
             // Nothing was begun.
             return effects.send_now(client, &Message::Busy { txn });

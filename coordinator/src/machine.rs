@@ -235,7 +235,11 @@ impl Machine for Coordinator {
 
     /// A decision for each transaction under way, and the note that all have acknowledged it.
     fn owes(&self) -> Owed {
-        Owed { records: 2 * self.txns.len(), again_bytes: self.txns.len() * DECIDED_BYTES_MAX }
+        Owed {
+            records: 2 * self.txns.len(),
+            again_bytes: self.txns.len() * DECIDED_BYTES_MAX,
+            again_later_bytes: self.committed.logged_bytes(),
+        }
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -29,8 +29,14 @@ pub const SEGMENT_BYTES_TEST_MIN: u64 = 64 << 10;
 /// Largest segment: recovery holds one in memory.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
-/// Most segments of a log: bounds the superblock; 32 GiB at the default size.
-pub const SEGMENTS_MAX: usize = 1024;
+/// Most segments that a log can have: what the superblock holds.
+pub const SEGMENTS_MAX: usize = 5400;
+
+/// Default of `Options::segments_max`: 32 GiB at the default size.
+pub const SEGMENTS_DEFAULT: usize = 1024;
+
+/// Least number of segments that a log may be limited to: what it is written in, and what a checkpoint goes to.
+pub const SEGMENTS_MIN: usize = 4;
 
 /// Freed segment files that are kept for reuse; what exceeds them is deleted.
 pub const SPARE_SEGMENTS_MAX: usize = 4;
@@ -40,6 +46,9 @@ pub const SUPERBLOCK_BYTES: usize = 64 << 10;
 
 /// Values up to this size live in the table's memory; larger ones are read from the log.
 pub const INLINE_VALUE_BYTES_MAX: usize = 256;
+
+/// What the table's memory holds of a larger one: where it is.
+pub const POINTER_BYTES: usize = 16;
 
 /// Log that one call of `checkpoint_slice` aims at: about as long on the disk as a busy group.
 pub const CHECKPOINT_SLICE_BYTES: usize = 64 << 10;
@@ -87,6 +96,22 @@ pub const RESERVE_BLOCKS_BYTES: u64 = 4 * BLOCK_BYTES as u64;
 
 /// Largest record that ends a promise: with both heads it fits into a block.
 pub const OWED_RECORD_BYTES_MAX: usize = BLOCK_BYTES - 128;
+
+/// Where space lacks: segments that are kept, besides a checkpoint, for deletes and for the compaction that gives back what
+/// they freed. A checkpoint frees whole segments only: of those that deletes fill one is freed at least, after all rounding.
+pub const RESERVE_CHECKPOINTS_SEGMENTS: u64 = 6;
+
+/// The same of a small log: at most this share of all that it has.
+pub const RESERVE_CHECKPOINTS_DIVISOR: u64 = 4;
+
+/// Where space lacks, a segment with live large values in less than this share of its bytes is compacted.
+pub const COMPACT_SCARCE_BELOW_PERCENT: u64 = 90;
+
+/// Where space lacks, a checkpoint is due if it gives back this share of a segment more than it takes.
+pub const WORTH_SEGMENT_DIVISOR: u64 = 8;
+
+/// How often that is computed: it looks at all segments.
+pub const WORTH_LOOK_US: u64 = 100_000;
 
 /// Bytes left in ready segments below which checkpoint slices pause too, so that decisions still fit.
 pub const RESERVE_DECISIONS_DIVISOR: u64 = 8;

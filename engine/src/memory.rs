@@ -42,6 +42,8 @@ pub struct Memory(Arc<Mutex<State>>);
 struct State {
     superblock: Option<Vec<u8>>,
     segments: BTreeMap<u32, Vec<u8>>,
+    /// Space that is set aside, by slot.
+    reserved: BTreeMap<u32, u64>,
     /// Writes whose sectors may or may not survive a power cut.
     unsynced: Vec<(Target, usize, Vec<u8>)>,
     /// Names that may or may not survive a power cut: their state before.
@@ -169,6 +171,17 @@ impl State {
         }
     }
 
+    /// Whether a file of so many bytes would fit.
+    fn find_space(&mut self, bytes: u64) -> io::Result<()> {
+        let files: u64 = self.segments.values().map(|file| file.len() as u64).sum();
+        let used = files + self.reserved.values().sum::<u64>();
+        if self.space_bytes.is_some_and(|space| used + bytes > space) {
+            self.fired.push(Fault::NoSpace);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
     fn segment(&self, slot: u32, offset: u64, length: usize) -> io::Result<&[u8]> {
         let file = self.segments.get(&slot).ok_or(io::ErrorKind::NotFound)?;
         let range = file.get(offset as usize..).and_then(|rest| rest.get(..length));
@@ -293,6 +306,7 @@ impl Memory {
                 (Name::Deleted(slot, bytes), false) => _ = state.segments.entry(slot).or_insert(bytes),
             }
         }
+        state.reserved.clear();
         state.in_flight.clear();
         state.faults.clear();
         state.off = false;
@@ -454,8 +468,20 @@ impl Storage for Memory {
     fn segments(&self) -> io::Result<BTreeMap<u32, u64>> {
         let mut state = self.state();
         state.simple_operation()?;
+        state.reserved.clear();
         state.sync_directory()?;
         Ok(state.segments.iter().map(|(&slot, file)| (slot, file.len() as u64)).collect())
+    }
+
+    fn segment_reserve(&self, slot: u32, bytes: u64) -> io::Result<()> {
+        let mut state = self.state();
+        assert!(!state.segments.contains_key(&slot), "slot {slot} has a file");
+        state.find_space(bytes)?;
+        // It is created, and allocated.
+        state.simple_operation()?;
+        state.simple_operation()?;
+        state.reserved.insert(slot, bytes);
+        Ok(())
     }
 
     fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
@@ -463,13 +489,12 @@ impl Storage for Memory {
         if state.segments.contains_key(&slot) {
             state.sync_directory()?;
         } else {
-            let used: u64 = state.segments.values().map(|file| file.len() as u64).sum();
-            if state.space_bytes.is_some_and(|space| used + bytes > space) {
-                state.fired.push(Fault::NoSpace);
-                return Err(io::ErrorKind::StorageFull.into());
+            if !state.reserved.contains_key(&slot) {
+                state.find_space(bytes)?;
             }
             state.prepare_file()?;
             state.give_name(Name::Created(slot, bytes), |state| {
+                state.reserved.remove(&slot);
                 state.segments.insert(slot, vec![0; bytes as usize]);
             })?;
         }

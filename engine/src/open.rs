@@ -11,7 +11,7 @@ use planted::planted;
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
-use crate::limits::{BLOCK_BYTES, SPARE_SEGMENTS_MAX, SUPERBLOCK_BYTES};
+use crate::limits::{BLOCK_BYTES, SEGMENTS_MAX, SEGMENTS_MIN, SPARE_SEGMENTS_MAX, SUPERBLOCK_BYTES};
 use crate::log::{Identity, Log};
 use crate::lsn::{Lsn, Position};
 use crate::options::{Options, segment_bytes_valid};
@@ -45,10 +45,21 @@ pub(crate) fn open(
             "segment_bytes {bytes} is not a multiple of 4096 within the limits"
         )));
     }
+    if !(SEGMENTS_MIN..=SEGMENTS_MAX).contains(&options.segments_max) {
+        let segments = options.segments_max;
+        return Err(OpenError::BadOptions(format!("a log of at most {segments} segments is not within the limits")));
+    }
     let disk = storage.as_ref();
     let Chosen { mut superblock, mut write_first, rule } = find_or_create(options, disk)?;
     if superblock.owner != options.owner {
         return Err(OpenError::WrongOwner { found: superblock.owner, expected: options.owner });
+    }
+    let listed = superblock.segments.len();
+    if listed > options.segments_max {
+        let most = options.segments_max;
+        return Err(OpenError::BadOptions(format!(
+            "the log has {listed} segments already, and may have at most {most}: allow it at least {listed}"
+        )));
     }
     let mut report = RecoveryReport::new(&superblock, rule, disk.is_direct());
     if superblock.segments.is_empty() {
@@ -90,7 +101,7 @@ pub(crate) fn open(
     let ready_through = superblock.segments.keys().next_back().copied().unwrap_or(0);
     Ok(Opened {
         log: Log::new(identity, tail.lsn, tail.chain),
-        segments: Segments::new(superblock.segment_bytes, ready_through, spares, fresh_slot),
+        segments: Segments::new(superblock.segment_bytes, options.segments_max, ready_through, spares, fresh_slot),
         ledger: Ledger::new(superblock, write_first),
         report,
         surplus,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{
     BLOCK_BYTES, CHECKPOINT_BYTES_DEFAULT, SEAL_IDLE_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_TEST_MIN,
+    SEGMENT_BYTES_TEST_MIN, SEGMENTS_DEFAULT,
 };
 
 /// Whose log it is. Opaque to the engine: it is stored at creation and compared at every open.
@@ -32,6 +32,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Log written since the last checkpoint that makes the next one due, in bytes.
     pub checkpoint_bytes: u64,
+    /// Most segments that the log may have, up to `SEGMENTS_MAX`; an existing log may be given more, or less.
+    pub segments_max: usize,
     /// Idle time after a group before a seal raises the durable mark over it.
     pub seal_idle: Duration,
     /// Whose log it is.
@@ -45,6 +47,7 @@ impl Options {
         Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_bytes: CHECKPOINT_BYTES_DEFAULT,
+            segments_max: SEGMENTS_DEFAULT,
             seal_idle: SEAL_IDLE_DEFAULT,
             owner,
         }

@@ -61,6 +61,13 @@ pub trait Storage: Send + Sync {
     /// What the operating system answers.
     fn segments(&self) -> io::Result<BTreeMap<u32, u64>>;
 
+    /// Sets aside the space for the segment file of `slot`, which does not exist: [`Storage::segment_create`] then needs none.
+    /// It is not a segment file, and the next open gives it back.
+    ///
+    /// # Errors
+    /// What the operating system answers; `StorageFull` and the like are retried later by the caller.
+    fn segment_reserve(&self, slot: u32, bytes: u64) -> io::Result<()>;
+
     /// Makes the segment file of `slot` ready to be written: creates it zero-filled, whole or not at all, or opens it if
     /// it exists.
     ///

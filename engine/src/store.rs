@@ -9,43 +9,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use planted::planted;
 
-use crate::checkpoint::{Phase, empty_segments, victims};
+use crate::checkpoint::{Compaction, Phase, empty_segments, gain, victims};
 use crate::damaged::Damaged;
 use crate::error::{LogError, OpenError};
 use crate::group::{GroupKind, RecordKind};
 use crate::ledger::{Ledger, Ticket};
 use crate::limits::{
     BLOCK_BYTES, CHECKPOINT_SLICE_KEYS_MAX, QUEUE_BYTES_MAX, QUEUE_BYTES_SCARCE, RESERVE_BLOCKS_BYTES,
-    RESERVE_DECISIONS_DIVISOR, RESERVE_PROMISES_DIVISOR, WRITE_TIMES_MAX, checkpoint_slice_bytes, record_bytes_max,
+    RESERVE_DECISIONS_DIVISOR, RESERVE_PROMISES_DIVISOR, WORTH_LOOK_US, WORTH_SEGMENT_DIVISOR, WRITE_TIMES_MAX,
+    checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
 use crate::lsn::{Lsn, Position};
 use crate::open;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
+use crate::room::{Owed, Room, Space, files_behind, with_padding};
 use crate::scrub::{SealedSegments, SegmentPlace};
 use crate::segments::Segments;
 use crate::storage::{Disk, Storage};
-use crate::table::{Table, Walk, WalkEnd};
+use crate::table::{Moved, Table, Walk, WalkEnd};
 use crate::worker::{Job, Reply, Worker};
-
-/// Whether new promises may be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
-    /// Yes.
-    Plenty,
-    /// No: only what finishes earlier promises may be appended, until this changes by itself.
-    Scarce,
-}
-
-/// What an owner will log to finish what it has promised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Owed {
-    /// Records that end promises, none longer than [`OWED_RECORD_BYTES_MAX`]. Each may need a group of its own.
-    pub records: usize,
-    /// What it logs again when a checkpoint begins, in bytes.
-    pub again_bytes: usize,
-}
 
 /// Figures since the open, except where said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -102,6 +86,13 @@ pub struct Store<D> {
     checkpoint_begin: Lsn,
     checkpoint_size: u64,
     damaged: Damaged,
+    /// Payload bytes of the slices that the checkpoint under way has logged.
+    slices_logged: u64,
+    /// Live bytes that it has still to move.
+    to_move: u64,
+    /// Whether a checkpoint would give back more than it takes, where space lacks, and when that is looked at again.
+    is_worth: bool,
+    look_at_us: u64,
     /// What the owner has told that it owes, and how many records there were then.
     owed: Option<(Owed, u64)>,
     closing: Closing,
@@ -147,6 +138,10 @@ impl<D: Disk> Store<D> {
             checkpoint_begin: checkpoint.begin,
             checkpoint_size: checkpoint.size,
             damaged: Damaged::default(),
+            slices_logged: 0,
+            to_move: 0,
+            is_worth: false,
+            look_at_us: 0,
             owed: None,
             closing: Closing::No,
             failed: None,
@@ -204,23 +199,46 @@ impl<D: Disk> Store<D> {
         self.owed.map_or(0, since) * BLOCK_BYTES as u64
     }
 
-    /// Bytes left in ready segments, without the end of one that may be too short for a record of this size.
+    /// Bytes left in the log's files, without the end of a segment that may be too short for a record of this size.
     fn left_for(&self, record_bytes: u64) -> u64 {
         let position = self.log.position();
-        let ready = self.segments.ready_bytes(position);
+        let left = self.segments.bytes_ahead(position, self.listed());
         let rest = self.segment_bytes - position.offset(self.segment_bytes);
-        if rest < record_bytes && rest < ready { ready - rest } else { ready }
+        if rest < record_bytes && rest < left { left - rest } else { left }
     }
 
-    /// Whether new promises may be made: whether one more, as large as a record can be, leaves room for all that is owed
-    /// (`FORMAT.md`, "No space").
+    /// Segments that the log has.
+    fn listed(&self) -> usize {
+        self.ledger.wanted().segments.len()
+    }
+
+    /// What a checkpoint has still to write; of one that has not begun, all.
+    fn checkpoint_bytes(&self) -> u64 {
+        let again = self.owed.map_or(0, |(owed, _)| (owed.again_bytes + owed.again_later_bytes) as u64);
+        let slices = self.table.slice_bytes();
+        with_padding(again + slices.saturating_sub(self.slices_logged) + self.to_move, self.segment_bytes)
+    }
+
+    fn space(&self) -> Space {
+        let share = self.segment_bytes / RESERVE_PROMISES_DIVISOR + RESERVE_BLOCKS_BYTES;
+        let listed = self.listed();
+        Space {
+            left: self.left_for(share),
+            promise: share + self.owed_bytes(),
+            checkpoint: self.checkpoint_bytes(),
+            held: self.segments.bytes_held(listed),
+            segment_bytes: self.segment_bytes,
+            lacks: self.segments.lacks_space(listed),
+        }
+    }
+
+    /// Which new promises may be made: whether one more, as large as a record can be, leaves room for all that is owed, and
+    /// for what gives space back where it lacks (`FORMAT.md`, "No space").
     #[must_use]
     pub fn room(&self) -> Room {
-        let share = self.segment_bytes / RESERVE_PROMISES_DIVISOR + RESERVE_BLOCKS_BYTES;
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
         let stopped = self.failed.is_some() || self.closing != Closing::No;
-        let short = self.left_for(share) < share + self.owed_bytes();
-        if behind || stopped || short { Room::Scarce } else { Room::Plenty }
+        if behind || stopped { Room::Nothing } else { self.space().room() }
     }
 
     /// Takes what the disk and the worker finished, and starts the next group: this is also the flush. `now_us` is any
@@ -250,10 +268,12 @@ impl<D: Disk> Store<D> {
         // What still waits to be written may need the next segment, in a clean stop too.
         if self.closing == Closing::No || self.log.is_busy() {
             let position = self.log.position();
-            self.segments.drive(self.now_us, position, &self.ledger, &mut self.worker, &self.storage);
+            let behind = files_behind(self.checkpoint_bytes(), self.segment_bytes, self.listed());
+            self.segments.drive(self.now_us, position, behind, &self.ledger, &mut self.worker, &self.storage);
         }
         if self.closing == Closing::No {
             self.drive_checkpoint();
+            self.look_whether_worth();
         }
         self.seal_or_close();
         self.issue()?;
@@ -287,6 +307,9 @@ impl<D: Disk> Store<D> {
             match reply {
                 Reply::Created { slot, result } => {
                     self.segments.created(self.now_us, slot, result, &mut self.ledger, &self.table, storage)?;
+                }
+                Reply::Reserved { slot, result } => {
+                    self.segments.set_aside(self.now_us, slot, result, storage)?;
                 }
                 Reply::Superblock { result } => self.ledger.written(self.now_us, result, storage)?,
             }
@@ -330,7 +353,7 @@ impl<D: Disk> Store<D> {
 
     /// No seals where space lacks: decisions need the blocks more.
     fn seal_due_us(&self) -> Option<u64> {
-        if self.room() == Room::Scarce {
+        if self.room() < Room::Plenty {
             return None;
         }
         let idle_us = u64::try_from(self.options.seal_idle.as_micros()).unwrap_or(u64::MAX);
@@ -355,15 +378,35 @@ impl<D: Disk> Store<D> {
         let idle = matches!(self.phase, Phase::Idle) && self.closing == Closing::No && self.failed.is_none();
         let since = self.since_checkpoint();
         let enough = since > self.options.checkpoint_bytes.max(2 * self.checkpoint_size);
-        let older = self.checkpoint_begin.segment(self.segment_bytes) < self.log.position().segment(self.segment_bytes);
-        let owed = self.owed_bytes() + self.owed.map_or(0, |(owed, _)| owed.again_bytes as u64);
-        let left = self.segments.ready_bytes(self.log.position());
-        let affordable = left > self.segment_bytes / RESERVE_DECISIONS_DIVISOR + owed;
-        let enough = enough && (affordable || !self.segments.lacks_space());
+        let space = self.space();
+        let affordable = self.is_affordable(&space);
+        let enough = enough && (affordable || !space.lacks);
         let damaged = self.damaged.asks_for_checkpoint(self.checkpoint_begin.segment(self.segment_bytes), |index| {
             self.table.live_bytes(index)
         });
-        idle && (enough || (affordable && (damaged || (older && self.room() == Room::Scarce))))
+        idle && (enough || (affordable && (damaged || self.is_worth)))
+    }
+
+    /// Whether a checkpoint that begins now can end.
+    fn is_affordable(&self, space: &Space) -> bool {
+        let decisions = self.segment_bytes / RESERVE_DECISIONS_DIVISOR + self.owed_bytes();
+        let least = self.owed.map_or(0, |(owed, _)| owed.again_bytes as u64);
+        let needed = if space.lacks { space.checkpoint } else { least };
+        self.segments.bytes_ahead(self.log.position(), self.listed()) > decisions + needed
+    }
+
+    /// Where space lacks: would a checkpoint give back more than it takes?
+    fn look_whether_worth(&mut self) {
+        if !self.segments.lacks_space(self.listed()) || self.room() == Room::Plenty {
+            self.is_worth = false;
+            return;
+        }
+        if self.now_us < self.look_at_us || !matches!(self.phase, Phase::Idle) {
+            return;
+        }
+        self.look_at_us = self.now_us + WORTH_LOOK_US;
+        let gain = gain(self.ledger.wanted(), &self.table, self.log.position(), &self.space());
+        self.is_worth = gain >= self.segment_bytes / WORTH_SEGMENT_DIVISOR;
     }
 
     fn since_checkpoint(&self) -> u64 {
@@ -377,15 +420,17 @@ impl<D: Disk> Store<D> {
     /// A checkpoint is under way.
     pub fn checkpoint_begin(&mut self) {
         assert!(matches!(self.phase, Phase::Idle), "one checkpoint at a time");
+        let compaction = Compaction::within(&self.space());
         let begin = self.log.append(RecordKind::CheckpointBegin, &mut |_| ()).lsn;
         let superblock = self.ledger.wanted();
-        let mut victims = victims(superblock, &self.table, begin);
+        let mut victims = victims(superblock, &self.table, begin, compaction);
         let begin_segment = begin.segment(self.segment_bytes);
         self.damaged.choose(&mut victims, begin_segment, |index| self.table.live_bytes(index));
         let slots: Vec<u32> = victims.iter().map(|index| superblock.segments[index]).collect();
         if !slots.is_empty() {
             self.worker.submit(&self.storage, Job::Warm { slots });
         }
+        self.to_move = victims.iter().map(|&index| self.table.live_bytes(index)).sum();
         self.table.set_floor(begin);
         self.checkpoint_begin = begin;
         let bytes_max = checkpoint_slice_bytes(self.segment_bytes);
@@ -414,6 +459,8 @@ impl<D: Disk> Store<D> {
         *table_done = self.table.walk(walk) == WalkEnd::Last;
         if walk.entries > 0 && !(planted!("last-slice-forgotten") && *table_done) {
             let at = self.log.append(RecordKind::TableSlice, &mut |into| into.extend_from_slice(&walk.bytes));
+            self.to_move = self.to_move.saturating_sub(walk.moved.iter().map(Moved::bytes).sum());
+            self.slices_logged += walk.pointer_bytes;
             self.table.moved(at.lsn, &mut walk.moved);
         }
         !*table_done
@@ -433,6 +480,7 @@ impl<D: Disk> Store<D> {
         // All that emptied these segments was logged before here, so it is durable when the log is up to here.
         let bytes = self.log.end().0 - begin.0;
         self.phase = Phase::Ending { until: self.log.end(), bytes, empty };
+        (self.slices_logged, self.to_move, self.is_worth) = (0, 0, false);
     }
 
     fn drive_checkpoint(&mut self) {

@@ -36,6 +36,8 @@ pub struct Table(Rc<RefCell<Inner>>);
 #[derive(Default)]
 struct Inner {
     entries: BTreeMap<Bytes, Value>,
+    /// What all entries take in slices, with large values as pointers.
+    slice_bytes: u64,
     /// Live bytes of large values by segment index; no zero entries.
     live: BTreeMap<u64, u64>,
     /// Large values in memory: where they end in the log, and their key.
@@ -59,6 +61,25 @@ enum Value {
     Large { pointer: Pointer, pending: Option<Bytes> },
 }
 
+impl Value {
+    /// What the entry takes in a slice, with a large value as a pointer.
+    fn slice_bytes(&self, key: &[u8]) -> u64 {
+        let inline = match self {
+            Value::Inline(bytes) => bytes.len(),
+            Value::Large { .. } => 0,
+        };
+        (slice::ENTRY_BYTES_MAX + key.len() + inline) as u64
+    }
+
+    /// Length of the value.
+    fn len(&self) -> usize {
+        match self {
+            Value::Inline(bytes) => bytes.len(),
+            Value::Large { pointer, .. } => pointer.length as usize,
+        }
+    }
+}
+
 impl Table {
     /// An empty table. `Store::open` connects it to its log; before that it holds every value in memory.
     #[must_use]
@@ -73,6 +94,12 @@ impl Table {
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TableError> {
         let inner = self.0.borrow();
         inner.entries.get(key).map(|value| inner.read(value)).transpose()
+    }
+
+    /// Length of the value of `key`, which is not read.
+    #[must_use]
+    pub fn value_bytes(&self, key: &[u8]) -> Option<usize> {
+        self.0.borrow().entries.get(key).map(Value::len)
     }
 
     /// Visits the entries from `start` to before `end` (empty: to the last) in key order, until `visit` breaks.
@@ -114,6 +141,7 @@ impl Table {
         let mut inner = self.0.borrow_mut();
         let Some(value) = value else {
             if let Some(old) = inner.entries.remove(key) {
+                inner.slice_bytes -= old.slice_bytes(key);
                 inner.forget(&old);
             }
             return;
@@ -177,6 +205,11 @@ impl Table {
         }
     }
 
+    /// What all entries take in slices, with large values as pointers.
+    pub(crate) fn slice_bytes(&self) -> u64 {
+        self.0.borrow().slice_bytes
+    }
+
     /// Live bytes of large values in a segment.
     pub(crate) fn live_bytes(&self, index: u64) -> u64 {
         self.0.borrow().live.get(&index).copied().unwrap_or(0)
@@ -211,6 +244,7 @@ impl Table {
         walk.bytes.clear();
         walk.bytes.extend_from_slice(&[0; slice::HEAD_BYTES]);
         walk.moved.clear();
+        walk.pointer_bytes = 0;
         let start = walk.cursor.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_ref()));
         let mut entries = inner.entries.range::<[u8], _>((start, Bound::Unbounded));
         let mut count = 0_u32;
@@ -223,6 +257,7 @@ impl Table {
                 break WalkEnd::More;
             }
             inner.emit(key, value, walk);
+            walk.pointer_bytes += value.slice_bytes(key);
             count += 1;
             last = Some(key.clone());
         };
@@ -255,8 +290,9 @@ pub(crate) struct Walk {
     pub(crate) keys_max: usize,
     /// The slice.
     pub(crate) bytes: Vec<u8>,
-    /// Number of entries in it.
+    /// Number of entries in it, and what they take without the large values that are written whole.
     pub(crate) entries: u32,
+    pub(crate) pointer_bytes: u64,
     /// Its large values that were written whole.
     pub(crate) moved: Vec<Moved>,
 }
@@ -269,6 +305,12 @@ pub(crate) struct Moved {
     crc: u32,
 }
 
+impl Moved {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.value.len() as u64
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum WalkEnd {
     More,
@@ -277,8 +319,10 @@ pub(crate) enum WalkEnd {
 
 impl Inner {
     fn set(&mut self, key: &[u8], value: Value) {
+        self.slice_bytes += value.slice_bytes(key);
         if let Some(held) = self.entries.get_mut(key) {
             let old = std::mem::replace(held, value);
+            self.slice_bytes -= old.slice_bytes(key);
             self.forget(&old);
         } else {
             self.entries.insert(Bytes::copy_from_slice(key), value);

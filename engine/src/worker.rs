@@ -21,6 +21,8 @@ use crate::storage::Storage;
 pub(crate) enum Job {
     /// Make the segment file of a slot ready.
     Create { slot: u32, bytes: u64 },
+    /// Set aside the space for the segment file of a slot.
+    Reserve { slot: u32, bytes: u64 },
     /// Write both copies of the superblock, `first` first.
     Superblock { first: usize, bytes: Vec<u8> },
     /// Delete a segment file that the superblock no longer lists.
@@ -32,6 +34,7 @@ pub(crate) enum Job {
 /// What became of a job that somebody waits for.
 pub(crate) enum Reply {
     Created { slot: u32, result: io::Result<()> },
+    Reserved { slot: u32, result: io::Result<()> },
     Superblock { result: io::Result<()> },
 }
 
@@ -176,6 +179,7 @@ impl Drop for Worker {
 fn run(storage: &dyn Storage, job: Job) -> Option<Reply> {
     match job {
         Job::Create { slot, bytes } => Some(Reply::Created { slot, result: storage.segment_create(slot, bytes) }),
+        Job::Reserve { slot, bytes } => Some(Reply::Reserved { slot, result: storage.segment_reserve(slot, bytes) }),
         Job::Superblock { first, bytes } => {
             let result =
                 storage.superblock_write(first, &bytes).and_then(|()| storage.superblock_write(1 - first, &bytes));
@@ -210,7 +214,7 @@ mod tests {
         }
         let slot = |reply| match reply {
             Some(Reply::Created { slot, result: Ok(()) }) => Some(slot),
-            Some(Reply::Created { .. } | Reply::Superblock { .. }) | None => None,
+            Some(Reply::Created { .. } | Reply::Reserved { .. } | Reply::Superblock { .. }) | None => None,
         };
         assert!(pace.is_awaited() && !worker.has_inline_jobs());
         assert_eq!(slot(worker.receive()), None);

@@ -27,7 +27,7 @@ fn the_first_failed_or_short_write_stops_the_log_for_good() {
         assert!(matches!(&error, LogError::Write { file, lsn, .. } if file == "segment-0000" && *lsn == durable));
         for _ in 0..20 {
             assert!(matches!(world.turn(&mut node), Err(LogError::Write { .. })));
-            assert_eq!((node.store.durable(), node.store.room()), (durable, Room::Scarce));
+            assert_eq!((node.store.durable(), node.store.room()), (durable, Room::Nothing));
         }
         assert_eq!(world.acknowledged, 1);
         drop(node);
@@ -70,7 +70,7 @@ fn without_space_promises_are_refused_decisions_fit_and_service_resumes() {
     let mut node = world.open().unwrap();
     world.turns(&mut node, 5);
     let mut round = 0;
-    while node.store.room() == Room::Plenty {
+    while node.store.room() > Room::Nothing {
         world.put(&mut node, &format!("key {round}"), vec![1; 2000]);
         world.turns(&mut node, 3);
         round += 1;
@@ -83,7 +83,7 @@ fn without_space_promises_are_refused_decisions_fit_and_service_resumes() {
     }
     world.flush(&mut node);
     world.turns(&mut node, 3000);
-    assert_eq!(node.store.room(), Room::Scarce);
+    assert_eq!(node.store.room(), Room::Nothing);
     world.memory.set_space(None);
     world.turns(&mut node, 1100);
     assert_eq!(node.store.room(), Room::Plenty);
@@ -103,16 +103,16 @@ fn promise_all(store: &mut Store<MemoryDisk>, now_us: &mut u64, bytes: impl Fn(u
     let mut told = 0;
     loop {
         // Some are made between two tellings, and between two writes.
-        while store.room() == Room::Plenty && promised < PROMISES_MAX && promised < told + 100 {
+        while store.room() > Room::Nothing && promised < PROMISES_MAX && promised < told + 100 {
             store.append(&mut |into| into.resize(into.len() + bytes(promised), 1));
             promised += 1;
         }
         *now_us += 1000;
         store.poll(*now_us).unwrap();
         told = promised;
-        store.owes(Owed { records: promised, again_bytes: 0 });
+        store.owes(Owed { records: promised, ..Owed::default() });
         assert!(*now_us < 3_600_000_000);
-        if promised == PROMISES_MAX || (store.room() == Room::Scarce && store.durable() >= store.end()) {
+        if promised == PROMISES_MAX || (store.room() == Room::Nothing && store.durable() >= store.end()) {
             return promised;
         }
     }
@@ -157,7 +157,7 @@ fn decide_one_by_one(segment_bytes: u64, in_the_last_segment: bool, bytes: &dyn 
     // Each decision is as large as one can be, and alone in its group.
     for left in (0..promised).rev() {
         store.append(&mut |into| into.resize(into.len() + OWED_RECORD_BYTES_MAX, 2));
-        store.owes(Owed { records: left, again_bytes: 0 });
+        store.owes(Owed { records: left, ..Owed::default() });
         for _ in 0..4 {
             now_us += 1000;
             store.poll(now_us).unwrap();
@@ -174,7 +174,7 @@ fn a_log_that_fills_its_disk_frees_space_by_a_checkpoint_of_its_own_accord() {
     world.memory.set_space(Some(4 * SEGMENT_BYTES));
     let mut node = world.open().unwrap();
     for round in 0..2000_u32 {
-        while node.store.room() == Room::Scarce {
+        while node.store.room() < Room::Plenty {
             world.turn(&mut node).unwrap();
             assert!(node.now_us < 60_000_000, "no room comes back at round {round}: {:?}", node.store.stats());
         }

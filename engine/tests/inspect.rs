@@ -142,6 +142,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
+        // Space that was set aside is no part of the log.
+        if is_set_aside(&path) {
+            continue;
+        }
         fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
 }
@@ -149,8 +153,13 @@ fn copy(from: &Path, to: &Path) {
 /// The content of every file, to see that nothing was written.
 fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.retain(|path| !is_set_aside(path));
     all.sort();
     all.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+fn is_set_aside(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "new")
 }
 
 fn ids(items: impl Iterator<Item = DumpItem>) -> BTreeSet<u64> {

@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub peers: Vec<(u32, String)>,
     /// Size of a log segment, for a new log.
     pub segment_bytes: u64,
+    /// Segments that the log may have.
+    pub segments_max: usize,
     /// Log between two checkpoints.
     pub checkpoint_bytes: u64,
     /// Idle time after which the log is sealed.
@@ -195,6 +197,7 @@ impl Config {
                 data: PathBuf::new(),
                 peers: Vec::new(),
                 segment_bytes: 0,
+                segments_max: 0,
                 checkpoint_bytes: 0,
                 seal_idle: Duration::ZERO,
                 scrub_bytes_per_second: 0,

@@ -15,8 +15,8 @@ pub(crate) fn position(position: engine::Position) -> Position {
     Position { lsn: lsn(position.lsn), chain: position.chain }
 }
 
-pub(crate) fn owed(Owed { records, again_bytes }: Owed) -> engine::Owed {
-    engine::Owed { records, again_bytes }
+pub(crate) fn owed(Owed { records, again_bytes, again_later_bytes }: Owed) -> engine::Owed {
+    engine::Owed { records, again_bytes, again_later_bytes }
 }
 
 // The longest record that ends what was promised.
@@ -33,8 +33,10 @@ impl<D: Disk> Journal for StoreJournal<'_, D> {
 
     fn room(&self) -> Room {
         match self.0.room() {
+            engine::Room::Nothing => Room::Nothing,
+            engine::Room::Deletes => Room::Deletes,
+            engine::Room::Smaller => Room::Smaller,
             engine::Room::Plenty => Room::Plenty,
-            engine::Room::Scarce => Room::Scarce,
         }
     }
 }

@@ -122,6 +122,7 @@ pub(crate) fn open_log<M: Machine, D: Disk>(
     let owner = Owner { role: config.role.code(), node: config.number, cluster: config.cluster.0 };
     let mut options = Options::new(owner);
     options.segment_bytes = config.segment_bytes;
+    options.segments_max = config.segments_max;
     options.checkpoint_bytes = config.checkpoint_bytes;
     options.seal_idle = config.seal_idle;
 

@@ -79,6 +79,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Size of a log segment file; an existing log keeps its own",
         |c, t| size(t, engine::limits::SEGMENT_BYTES_MIN, engine::limits::SEGMENT_BYTES_MAX)
             .and_then(whole_blocks).map(|n| c.node.segment_bytes = n)),
+    setting!("log.segments", "log-segments", "ASSENT_LOG_SEGMENTS", "N", Some("1024"), None,
+        "Segments that the log may have at most; may be raised for an existing log",
+        |c, t| number(t, engine::limits::SEGMENTS_MIN as u64, engine::limits::SEGMENTS_MAX as u64).map(|n| c.node.segments_max = n as usize)),
     setting!("log.checkpoint", "log-checkpoint", "ASSENT_LOG_CHECKPOINT", "SIZE", Some("128MiB"), None,
         "Log written between two checkpoints: bounds the time of a restart",
         |c, t| size(t, 1 << 20, 1 << 40).map(|n| c.node.checkpoint_bytes = n)),

@@ -32,6 +32,7 @@ mod machine;
 mod outcome;
 mod prepare;
 mod refused;
+mod room;
 mod state;
 
 pub use config::Config;

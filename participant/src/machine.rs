@@ -262,7 +262,11 @@ impl Machine for Participant {
     }
 
     fn owes(&self) -> Owed {
-        Owed { records: self.promises, again_bytes: self.held_bytes + self.promises * AGAIN_BYTES + PEERS_AGAIN_BYTES }
+        Owed {
+            records: self.promises,
+            again_bytes: self.held_bytes + self.promises * AGAIN_BYTES + PEERS_AGAIN_BYTES,
+            again_later_bytes: self.committed.logged_bytes(),
+        }
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -14,6 +14,7 @@ use crate::execute::{self, Execution, execute, locks_of};
 use crate::limits::HELD_BYTES_MAX;
 use crate::locks::Answer;
 use crate::machine::{Participant, locks_of_promise};
+use crate::room::room_needed;
 
 /// What a prepare meets.
 enum Standing {
@@ -137,7 +138,7 @@ impl Participant {
             || self.is_full(operation::bytes_of_digest(digest))
         {
             Some(Reason::Busy)
-        } else if logs && effects.room() == Room::Scarce {
+        } else if logs && effects.room() == Room::Nothing {
             Some(Reason::NoSpace)
         } else {
             None
@@ -150,7 +151,7 @@ impl Participant {
         let objection = self.objection(promise.coordinator);
         if objection.is_some() {
             objection
-        } else if effects.room() == Room::Scarce {
+        } else if effects.room() < room_needed(&self.table, promise) {
             Some(Reason::NoSpace)
         } else if mode != PrepareMode::OnePhase && self.is_full(promise.encoded_bytes()) {
             Some(Reason::Busy)

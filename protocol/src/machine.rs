@@ -59,8 +59,10 @@ pub trait Machine {
 pub struct Owed {
     /// Records at most, none longer than a decision that names all participants there can be.
     pub records: usize,
-    /// What it would log again if a checkpoint began now, in bytes.
+    /// What it would log again if a checkpoint began now, in bytes: in the first slice,
     pub again_bytes: usize,
+    /// and in all later ones.
+    pub again_later_bytes: usize,
 }
 
 /// A transaction that is not resolved.
@@ -90,13 +92,17 @@ pub enum StartError {
     },
 }
 
-/// Whether a log takes new promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which new promises a log takes. Each level takes what those before it take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {
-    /// It does.
+    /// None: what was promised can still be decided, nothing new fits.
+    Nothing,
+    /// The disk is nearly full: those that give back at least as much of the table's memory as they take and write no large value.
+    Deletes,
+    /// The disk is nearly full: those that give back at least as much of the table as they take.
+    Smaller,
+    /// All.
     Plenty,
-    /// The disk is nearly full: what was promised can still be decided, nothing new fits.
-    Scarce,
 }
 
 /// A log, as a machine sees it.
@@ -107,7 +113,7 @@ pub trait Journal {
     /// The position after the last appended record: durable up to here means that all is.
     fn end(&self) -> Lsn;
 
-    /// Whether new promises fit.
+    /// Which new promises fit.
     fn room(&self) -> Room;
 }
 
@@ -147,7 +153,7 @@ impl<'a> Effects<'a> {
         self.outbox.post(to, Lsn(0), message);
     }
 
-    /// Whether new promises fit in the log.
+    /// Which new promises fit in the log.
     #[must_use]
     pub fn room(&self) -> Room {
         self.journal.room()

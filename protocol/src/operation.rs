@@ -128,6 +128,15 @@ impl Operation {
         }
     }
 
+    /// Whether more may be stored after it than before.
+    #[must_use]
+    pub fn may_enlarge(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::Add { .. } | Self::Append { .. } => true,
+            Self::Delete { .. } | Self::Get { .. } | Self::Expect { .. } | Self::Scan { .. } => false,
+        }
+    }
+
     /// The key that it touches; none for a scan.
     #[must_use]
     pub fn key(&self) -> Option<&Bytes> {

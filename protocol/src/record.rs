@@ -171,6 +171,11 @@ pub struct CommittedOutcome {
     pub coordinator: u32,
 }
 
+impl CommittedOutcome {
+    /// What one takes in a record, in bytes.
+    pub const ENCODED_BYTES: usize = 16 + 8 + 8 + 4;
+}
+
 const PREPARED: u8 = 1;
 const COMMITTED_ONE_PHASE: u8 = 2;
 /// `Committed` without where it was decided: read, not written any more.

@@ -110,6 +110,12 @@ impl<T: Copy> Retention<T> {
 }
 
 impl Retention<CommittedOutcome> {
+    /// What all of them take in a checkpoint, in bytes.
+    #[must_use]
+    pub fn logged_bytes(&self) -> usize {
+        self.remembered.len() * CommittedOutcome::ENCODED_BYTES
+    }
+
     /// Logs the next outcomes of a checkpoint, from position `from` up to `until`, and returns the
     /// position from which to go on, if any are left.
     pub fn log_slice(&self, from: u64, until: u64, effects: &mut Effects<'_>) -> Option<u64> {

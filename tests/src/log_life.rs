@@ -108,6 +108,7 @@ impl Life {
         let worker = Worker::thread(Arc::clone(&wake)).expect("a thread");
         let options = Options {
             segment_bytes: SEGMENT_BYTES,
+            segments_max: engine::limits::SEGMENTS_DEFAULT,
             checkpoint_bytes: 2 * SEGMENT_BYTES,
             seal_idle: Duration::from_secs(3600),
             ..Options::new(Owner { role: 1, node: 2, cluster: 3 })

@@ -96,6 +96,12 @@ impl Node {
         }
     }
 
+    /// Gives it another value of a flag, from its next start on.
+    pub fn give(&mut self, flag: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == flag).expect("it has the flag");
+        self.args[at + 1] = value.to_owned();
+    }
+
     /// Starts the process and waits until it is ready.
     pub fn start(&mut self) {
         self.try_start().unwrap_or_else(|why| panic!("{} did not start ({why}):\n{}", self.name, self.log()));

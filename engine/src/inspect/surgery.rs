@@ -56,7 +56,10 @@ fn copy_entries(from: &Path, to: &Path) -> Result<(), SurgeryError> {
     fs::DirBuilder::new().mode(0o700).create(to).map_err(failed(to, "creating the directory"))?;
     for entry in fs::read_dir(from).map_err(failed(from, "listing the directory"))? {
         let source = entry.map_err(failed(from, "listing the directory"))?.path();
-        let Some(name) = source.file_name() else { continue };
+        // A file that is being made is part of no log.
+        let Some(name) = source.file_name().filter(|name| !name.as_encoded_bytes().ends_with(b".new")) else {
+            continue;
+        };
         let target = to.join(name);
         if source.is_dir() {
             copy_entries(&source, &target)?;

@@ -4,7 +4,7 @@
 //! this value lives; segment files are opened by the worker ahead of the ring thread; what a log is opened from was read
 //! from the disk, not from pages that a failed write may have left in the cache. Not here: group writes (`uring`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -42,6 +42,8 @@ pub struct DirStorage {
     direct: bool,
     writable: bool,
     open: Mutex<HashMap<u32, Segment>>,
+    /// Paths of segment files for which space is set aside, under the name of an unfinished file.
+    reserved: Mutex<HashSet<PathBuf>>,
 }
 
 struct Segment {
@@ -71,7 +73,14 @@ impl DirStorage {
         if !direct {
             tracing::warn!(dir = %path.display(), "O_DIRECT is refused here; groups go through the page cache");
         }
-        Ok(DirStorage { path: path.to_owned(), directory, direct, writable: true, open: Mutex::default() })
+        Ok(DirStorage {
+            path: path.to_owned(),
+            directory,
+            direct,
+            writable: true,
+            open: Mutex::default(),
+            reserved: Mutex::default(),
+        })
     }
 
     /// Opens a directory to be read only, without a lock.
@@ -82,7 +91,14 @@ impl DirStorage {
         let io = |source| OpenError::io(path.display().to_string(), "opening the directory", source);
         let directory = open_directory(path).map_err(io)?;
         let direct = false;
-        Ok(DirStorage { path: path.to_owned(), directory, direct, writable: false, open: Mutex::default() })
+        Ok(DirStorage {
+            path: path.to_owned(),
+            directory,
+            direct,
+            writable: false,
+            open: Mutex::default(),
+            reserved: Mutex::default(),
+        })
     }
 
     /// Opens a directory that nobody may have open, for an offline tool: alone, or together with other readers. Reads go
@@ -143,6 +159,10 @@ impl DirStorage {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn reserved_now(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn map(&self, slot: u32) -> io::Result<Arc<Mmap>> {
         if let Some(Segment { map: Some(map), .. }) = self.segments_open().get(&slot) {
             return Ok(Arc::clone(map));
@@ -164,12 +184,23 @@ impl DirStorage {
     }
 
     fn create(&self, path: &Path, flags: i32, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
-        let made = regular::create_anew(&unfinished, OpenOptions::new().mode(0o600).custom_flags(flags))
+        let unfinished = unfinished(path);
+        let is_reserved = self.reserved_now().remove(path);
+        let mut options = OpenOptions::new();
+        options.mode(0o600).custom_flags(flags);
+        let opened = if is_reserved {
+            regular::open(&unfinished, options.write(true))
+        } else {
+            regular::create_anew(&unfinished, &mut options)
+        };
+        let made = opened
             .and_then(|file| fill(&file).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&unfinished, path));
+        if made.is_err() && is_reserved {
+            // It is tried again, with this space.
+            self.reserved_now().insert(path.to_owned());
+            return made;
+        }
         if made.is_err() {
             // Gives the space back, for decisions.
             let _ = fs::remove_file(&unfinished);
@@ -177,6 +208,28 @@ impl DirStorage {
         }
         self.directory.sync_all()
     }
+}
+
+/// The name of a file that is being made.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    PathBuf::from(name)
+}
+
+/// Writes a file's zeros.
+fn fill(mut file: &File, bytes: u64, is_synced: bool) -> io::Result<()> {
+    let zeros = Buffer::zeroed(FILL_BYTES.min(bytes as usize));
+    let mut left = bytes as usize;
+    while left > 0 {
+        let part = left.min(FILL_BYTES);
+        file.write_all(&zeros.content()[..part])?;
+        left -= part;
+        if is_synced {
+            file.sync_data()?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a directory; in its place there may be anything.
@@ -277,6 +330,9 @@ impl Storage for DirStorage {
 
     fn segments(&self) -> io::Result<BTreeMap<u32, u64>> {
         let mut found = BTreeMap::new();
+        if self.writable {
+            self.reserved_now().clear();
+        }
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -302,25 +358,33 @@ impl Storage for DirStorage {
         Ok(found)
     }
 
+    fn segment_reserve(&self, slot: u32, bytes: u64) -> io::Result<()> {
+        let path = self.segment_path(slot);
+        let unfinished = unfinished(&path);
+        let made = regular::create_anew(&unfinished, OpenOptions::new().mode(0o600)).and_then(|file| {
+            match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+                // Zeros allocate too.
+                Err(Errno::OPNOTSUPP) => fill(&file, bytes, true),
+                allocated => Ok(allocated?),
+            }
+        });
+        match made {
+            Ok(()) => _ = self.reserved_now().insert(path),
+            // Gives the space back, for decisions.
+            Err(_) => _ = fs::remove_file(&unfinished),
+        }
+        made
+    }
+
     fn segment_create(&self, slot: u32, bytes: u64) -> io::Result<()> {
         let path = self.segment_path(slot);
         if path.exists() {
             // An attempt before this one may have failed after its renaming.
             self.directory.sync_all()?;
         } else {
-            let zeros = Buffer::zeroed(FILL_BYTES.min(bytes as usize));
-            self.create(&path, self.flags(), |mut file| {
+            self.create(&path, self.flags(), |file| {
                 fallocate(file, FallocateFlags::empty(), 0, bytes).or_else(allocation_refused)?;
-                let mut left = bytes as usize;
-                while left > 0 {
-                    let part = left.min(FILL_BYTES);
-                    file.write_all(&zeros.content()[..part])?;
-                    left -= part;
-                    if !self.direct {
-                        file.sync_data()?;
-                    }
-                }
-                Ok(())
+                fill(file, bytes, !self.direct)
             })?;
         }
         self.file(slot).map(|_| ())

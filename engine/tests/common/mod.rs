@@ -58,6 +58,8 @@ pub struct World {
     pub durable: Lsn,
     /// No checkpoint begins, however long the log is.
     pub no_checkpoints: bool,
+    /// How many segments the log may have, if not the default.
+    pub segments_max: Option<usize>,
 }
 
 impl World {
@@ -67,7 +69,9 @@ impl World {
         let mut ids = Vec::new();
         let mut replay = |at: Position, payload: Bytes| ids.push(apply(&table, at.lsn, &payload));
         let (storage, disk) = (self.memory.storage(), self.memory.disk());
-        let opened = Store::open(options(), storage, disk, Worker::inline(), table.clone(), &mut replay);
+        let mut options = options();
+        options.segments_max = self.segments_max.unwrap_or(options.segments_max);
+        let opened = Store::open(options, storage, disk, Worker::inline(), table.clone(), &mut replay);
         let (store, report) = opened?;
         assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "records come in order, without gaps: {ids:?}");
         let last = table.get(b"~last").unwrap();
@@ -115,6 +119,7 @@ impl World {
             acknowledged: self.acknowledged,
             durable: self.durable,
             no_checkpoints: self.no_checkpoints,
+            segments_max: self.segments_max,
         }
     }
 

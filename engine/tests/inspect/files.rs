@@ -13,6 +13,7 @@ use super::{SEGMENT_BYTES, check, copy, everything, replayed, sample};
 fn segment_files(dir: &Path) -> Vec<PathBuf> {
     let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("segment-"));
+    names.retain(|path| path.extension().is_none());
     names.sort();
     names
 }

@@ -73,7 +73,7 @@ fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u12
     assert_eq!(promised + posted.iter().filter(busy).count(), prepares as usize);
     assert!(promised > 10 && promised < prepares as usize, "{promised} promises");
 
-    let Owed { records, again_bytes } = participant.owes();
+    let Owed { records, again_bytes, .. } = participant.owes();
     assert_eq!(records, promised, "an outcome is owed for each promise");
     kept.logged_bytes = 0;
     kept.effects(|effects| participant.checkpoint(0, effects));

@@ -205,7 +205,7 @@ fn a_full_file_system_refuses_promises_and_service_comes_back_by_itself() {
         return;
     }
     let folder = tempfile::tempdir_in(target_folder()).expect("a folder");
-    let image = Image::make(folder.path(), 64 << 20);
+    let image = Image::make(folder.path(), 128 << 20);
     let here = image.path().to_owned();
     let data_of = move |name: &str| -> Option<PathBuf> { (name != "p2").then(|| here.join(name)) };
     let cluster = Cluster::start_on(2, &["--log-segment", "8MiB", "--log-level", "info"], &data_of);

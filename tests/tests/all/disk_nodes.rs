@@ -45,7 +45,8 @@ impl Place {
     /// What fails next is then a group, and not the making of a file.
     fn wait_for_second_segment(&self) {
         let patience = Instant::now() + Duration::from_secs(30);
-        while !self.folder.path().join("segment-0001").exists() {
+        // Space is set aside for a third one when the second one is in the superblock.
+        while !self.folder.path().join("segment-0002.new").exists() {
             assert!(Instant::now() < patience, "no second segment is made");
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -8,6 +8,7 @@ use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Hello, Prepare, PrepareMode, Submit};
 use protocol::operation::operations_bytes;
+use protocol::record::CommittedOutcome;
 use protocol::routing::{BinTable, bin_of};
 use protocol::{
     Age, Attempt, ClusterId, Condition, InDoubt, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason,
@@ -131,11 +132,13 @@ fn a_coordinator_owes_a_decision_and_its_end_for_each_transaction_under_way() {
     decide(&mut alone, 1);
     ask(&mut alone, transfer(2));
     ask(&mut alone, transfer(3));
-    assert_eq!(alone.machine.owes(), Owed { records: 6, again_bytes: 3 * DECIDED_BYTES_MAX });
+    assert_eq!(alone.machine.owes(), Owed { records: 6, again_bytes: 3 * DECIDED_BYTES_MAX, again_later_bytes: 0 });
     let decided = InDoubt { txn: TxnId(1), attempt: FIRST, coordinator: 1 };
     assert_eq!(alone.machine.in_doubt(), [decided], "what is not decided is nobody's doubt");
     acknowledge(&mut alone, 1);
-    assert_eq!(alone.machine.owes(), Owed { records: 4, again_bytes: 2 * DECIDED_BYTES_MAX });
+    let remembered = CommittedOutcome::ENCODED_BYTES;
+    let left = Owed { records: 4, again_bytes: 2 * DECIDED_BYTES_MAX, again_later_bytes: remembered };
+    assert_eq!(alone.machine.owes(), left);
     assert_eq!(alone.machine.in_doubt(), []);
 }
 
@@ -347,7 +350,7 @@ fn a_participant_owes_an_outcome_for_each_promise_and_what_a_checkpoint_logs_aga
     const AGAIN_BYTES: usize = 32;
     const PEERS_AGAIN_BYTES: usize = 256 * 64;
     let mut alone = participant(Table::new(), &[1]);
-    let nothing = Owed { records: 0, again_bytes: PEERS_AGAIN_BYTES };
+    let nothing = Owed { records: 0, again_bytes: PEERS_AGAIN_BYTES, again_later_bytes: 0 };
     assert_eq!((alone.machine.owes(), alone.machine.epoch(), alone.machine.next_tick()), (nothing, 0, None));
     let b = prepare(8, PrepareMode::TwoPhase, vec![put(&Bytes::from_static(b"b"))]);
     assert!(is_promised(&send(&mut alone, b)));
@@ -355,7 +358,7 @@ fn a_participant_owes_an_outcome_for_each_promise_and_what_a_checkpoint_logs_aga
     let (at, record) = alone.last_record();
     let Record::Prepared(promise) = record else { unreachable!("{record:?}") };
     let promised_bytes = 2 * promise.encoded_bytes();
-    let two = Owed { records: 2, again_bytes: promised_bytes + 2 * AGAIN_BYTES + PEERS_AGAIN_BYTES };
+    let two = Owed { records: 2, again_bytes: promised_bytes + 2 * AGAIN_BYTES + PEERS_AGAIN_BYTES, ..nothing };
     assert_eq!(alone.machine.owes(), two);
     let doubt = |txn: u128| InDoubt { txn: TxnId(txn), attempt: FIRST, coordinator: 1 };
     assert_eq!(alone.machine.in_doubt(), [doubt(8), doubt(9)]);
@@ -489,7 +492,7 @@ fn a_full_disk_refuses_at_once_whatever_writes_and_what_has_waited_too() {
     let mut alone = participant(Table::new(), &[1]);
     assert!(is_promised(&send(&mut alone, put_a(9))));
     assert_eq!(send(&mut alone, put_a(1)), [], "it waits");
-    alone.kept.room = Room::Scarce;
+    alone.kept.room = Room::Nothing;
     let exists = Operation::Expect { key: Bytes::from_static(b"b"), condition: Condition::Exists };
     let writes = prepare(2, PrepareMode::OnePhase, vec![exists.clone(), put(&Bytes::from_static(b"c"))]);
     assert_eq!(reason(&send(&mut alone, writes)), Some(Reason::NoSpace));

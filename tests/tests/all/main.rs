@@ -10,6 +10,7 @@ mod disk_nodes;
 mod edges;
 mod explorer;
 mod failure_table;
+mod full_log;
 mod fuzz;
 mod judge;
 mod planted;

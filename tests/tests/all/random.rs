@@ -162,7 +162,12 @@ impl Chaos {
             _ => {
                 let id = self.node();
                 let paused = self.random.below(4) == 0;
-                let room = if self.random.below(4) == 0 { Room::Scarce } else { Room::Plenty };
+                let room = match self.random.below(8) {
+                    0 => Room::Nothing,
+                    1 => Room::Deletes,
+                    2 => Room::Smaller,
+                    _ => Room::Plenty,
+                };
                 let node = self.world.node_mut(id).expect("a node");
                 (node.paused, node.log.room) = (paused && node.is_up(), room);
             }
@@ -227,15 +232,18 @@ impl Chaos {
         self.check_unlocked();
     }
 
-    /// Whoever wants every lock gets it at once; where a coordinator's witness was lost, with the second attempt.
+    /// Whoever wants every lock gets it at once; where a witness was lost on the way, with the second attempt: the coordinator's
+    /// if a participant's asks for it, or the client's after BUSY.
     fn check_unlocked(&mut self) {
         let txn = TxnId(u128::MAX);
         let operations = self.accounts().into_iter().map(|key| Operation::Add { key, delta: 0, min: 0, max: 1_000 });
         let submit = Submit { txn, deadline_ms: 0, operations: operations.collect() };
-        self.world.submit(NodeId::client(CLIENT_OF_CHAOS), NodeId::coordinator(1), submit);
-        self.world.run();
-        self.world.tick(1_000);
-        self.world.run();
+        for _ in 0..2 {
+            self.world.submit(NodeId::client(CLIENT_OF_CHAOS), NodeId::coordinator(1), submit.clone());
+            self.world.run();
+            self.world.tick(1_000);
+            self.world.run();
+        }
         self.listen();
         assert_eq!(self.told.get(&txn), Some(&true), "locks are held after the end");
     }
