@@ -102,10 +102,19 @@ impl Cluster {
         self.all().find_map(Child::ended)
     }
 
-    /// Stops all nodes cleanly: the coordinator first, so that nothing new begins.
+    /// Stops all nodes cleanly.
     pub(crate) fn stop(&mut self) -> Result<(), Failure> {
-        let stopped: Vec<_> = self.all().map(Child::stop).collect();
-        stopped.into_iter().collect()
+        self.stop_within(STOP_WAIT_MAX)
+    }
+
+    /// Stops all nodes: the coordinator first, so that nothing new begins, then all participants at once. What has not
+    /// stopped within this time, each of the two, is killed.
+    pub(crate) fn stop_within(&mut self, limit: Duration) -> Result<(), Failure> {
+        let coordinator = self.coordinator.stop_by(Instant::now() + limit, limit);
+        self.participants.iter_mut().for_each(Child::ask_to_stop);
+        let by = Instant::now() + limit;
+        let stopped: Vec<_> = self.participants.iter_mut().map(|child| child.stop_by(by, limit)).collect();
+        coordinator.and(stopped.into_iter().collect())
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Child> {
@@ -196,11 +205,15 @@ impl Child {
         Some(format!("{} has ended by itself ({}){said}", self.name, how(status)))
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn ask_to_stop(&mut self) {
+        drop(self.stdin.take());
+    }
+
+    /// Waits until it has stopped, or kills it. `limit` is how long that has been, all told.
+    fn stop_by(&mut self, by: Instant, limit: Duration) -> Result<(), Failure> {
+        self.ask_to_stop();
         let name = &self.name;
         let unknown = |error: std::io::Error| Failure::Start(format!("cannot wait for {name}: {error}"));
-        drop(self.stdin.take());
-        let begun = Instant::now();
         loop {
             match self.process.try_wait().map_err(unknown)? {
                 Some(status) if status.success() => return Ok(()),
@@ -208,10 +221,10 @@ impl Child {
                     let said = self.log.as_deref().map(last_lines).unwrap_or_default();
                     return Err(Failure::Start(format!("{name} did not stop cleanly ({}){said}", how(status))));
                 }
-                None if begun.elapsed() < STOP_WAIT_MAX => std::thread::sleep(STOP_POLL),
+                None if Instant::now() < by => std::thread::sleep(STOP_POLL),
                 None => {
                     self.process.kill().and_then(|()| self.process.wait()).map_err(unknown)?;
-                    return Err(Failure::Start(format!("{name} did not stop within {STOP_WAIT_MAX:?} and was killed")));
+                    return Err(Failure::Start(format!("{name} did not stop within {limit:?} and was killed")));
                 }
             }
         }
@@ -221,7 +234,7 @@ impl Child {
 impl Drop for Child {
     /// On the way out of a failure, which has been told already.
     fn drop(&mut self) {
-        let _ = self.stop();
+        let _ = self.stop_by(Instant::now() + STOP_WAIT_MAX, STOP_WAIT_MAX);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -60,11 +60,11 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "assent: {message}");
 }
 
-/// A bar on standard error; nothing if that is not a terminal.
+/// A bar on standard error, which goes with its value; nothing if that is not a terminal.
 pub(crate) fn progress_bar(what: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_prefix(what)
+    ProgressBar::new(length).with_style(style).with_prefix(what).with_finish(ProgressFinish::AndClear)
 }
 
 /// Bytes as JSON, so that they can be read back: a string if they are UTF-8, else `{"hex": "..."}`.

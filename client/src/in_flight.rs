@@ -62,7 +62,7 @@ struct State {
 /// What one client has asked of its coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Connections that it has had, the present one included.
+    /// Connections that it has begun to use, the present one included.
     pub connections: u64,
     /// How often it has sent a transaction: again after BUSY, and again on a new connection.
     pub submits: u64,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use client::{Client, ClientError, Options, Outcome, Transaction};
+use client::{Client, ClientError, Options, Outcome, Traffic, Transaction};
 use protocol::frame::{self, FrameReader};
 use protocol::message::{Hello, Stats, Submit, TxnStatus};
 use protocol::{ClusterId, Message, OperationResult, Reason, Refusal, Role, TxnId};
@@ -200,6 +200,45 @@ async fn what_was_never_sent_is_unreachable_not_unknown() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let error = client.submit(add(1)).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_error_names_the_address_and_what_to_look_at_once() {
+    let (coordinator, mut connection, client) = connected(200).await;
+    let sent = tokio::spawn({
+        let client = client.clone();
+        async move { client.submit(add(1)).await.unwrap_err() }
+    });
+    connection.hear_submit().await;
+    drop(coordinator);
+    drop(connection);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let never_sent = client.submit(add(2)).await.unwrap_err();
+    let figures = client.stats().await.unwrap_err();
+    for error in [sent.await.unwrap(), never_sent, figures].map(|error| error.to_string()) {
+        assert_eq!(error.matches(client.address()).count(), 1, "{error}");
+        assert!(error.matches("is the node running").count() <= 1, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_is_counted_by_connection_and_by_sending() {
+    let (coordinator, mut connection, client) = connected(5_000).await;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.submit(add(1)).await }
+    });
+    let txn = connection.hear_submit().await.txn;
+    assert_eq!(client.traffic(), Traffic { connections: 1, submits: 1 });
+    connection.say(&Message::Busy { txn }).await;
+    connection.hear_submit().await;
+    assert_eq!(client.traffic(), Traffic { connections: 1, submits: 2 });
+    drop(connection);
+    let mut connection = coordinator.accept().await;
+    connection.hear_submit().await;
+    connection.say(&committed(txn, 1)).await;
+    call.await.unwrap().unwrap();
+    assert_eq!(client.traffic(), Traffic { connections: 2, submits: 3 });
 }
 
 #[tokio::test]

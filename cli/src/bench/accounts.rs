@@ -1,6 +1,6 @@
 //! The accounts of a bench: opened before, counted after.
 
-use client::{Client, Outcome, Transaction};
+use client::{Client, ClientError, Outcome, Transaction};
 use protocol::operation::Totals;
 use protocol::{OperationResult, Reason, Refusal};
 use tokio::task::JoinSet;
@@ -69,10 +69,25 @@ pub(crate) async fn commit(
     what: &str,
     transaction: Transaction,
 ) -> Result<Option<Vec<OperationResult>>, Failure> {
-    match client.submit(transaction).await? {
+    match submit(client, what, transaction).await? {
         Outcome::Committed { results } => Ok(results),
         Outcome::Aborted { refusal, at_deadline } => Err(refused(what, &refusal, at_deadline)),
     }
+}
+
+/// Submits what has to be done with the accounts. Who runs a bench cannot ask for a transaction of it again.
+pub(crate) async fn submit(client: &Client, what: &str, transaction: Transaction) -> Result<Outcome, Failure> {
+    client.submit(transaction).await.map_err(|error| match error {
+        ClientError::Unknown { address, why, .. } => {
+            Failure::Start(format!("cannot {what} the bench's accounts: no answer from {address}: {why}"))
+        }
+        ClientError::Unreachable { .. }
+        | ClientError::NotAccepted { .. }
+        | ClientError::WrongCluster { .. }
+        | ClientError::NotACoordinator { .. }
+        | ClientError::Violation { .. }
+        | ClientError::Unsendable(_) => Failure::Client(error),
+    })
 }
 
 /// Why the accounts are not as the bench needs them.

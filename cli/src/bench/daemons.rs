@@ -32,7 +32,6 @@ pub(crate) struct Daemons {
 pub(crate) struct Watch {
     nodes: Vec<Arc<Watched>>,
     begun_at: Instant,
-    own_cpu: Duration,
 }
 
 #[derive(Debug)]
@@ -50,15 +49,13 @@ struct Watched {
 }
 
 /// What was done while a run went on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Work {
     /// By all nodes, for everybody.
     pub(crate) cluster: ClusterFigures,
     pub(crate) restarts: Vec<RestartFigures>,
     /// Transactions that the coordinator was asked for, by everybody.
     pub(crate) requests: u64,
-    /// The load generator's processor time.
-    pub(crate) own_cpu_s: f64,
 }
 
 /// What all nodes of the cluster did while a run went on, whoever asked them to.
@@ -134,7 +131,7 @@ impl Daemons {
             let (ledger, is_heard) = (Mutex::new(ledger), Mutex::new(true));
             nodes.push(Arc::new(Watched { node: Arc::clone(node), ledger, is_heard }));
         }
-        Ok(Watch { nodes, begun_at: Instant::now(), own_cpu: own_cpu() })
+        Ok(Watch { nodes, begun_at: Instant::now() })
     }
 }
 
@@ -201,8 +198,7 @@ impl Watch {
         };
         let at_least = !restarts.is_empty() || !without_last_figures.is_empty();
         let cluster = ClusterFigures { at_least, without_last_figures, cpu_s: total.cpu_us as f64 / 1e6, log };
-        let own_cpu_s = own_cpu().saturating_sub(self.own_cpu).as_secs_f64();
-        Ok(Work { cluster, restarts, requests, own_cpu_s })
+        Ok(Work { cluster, restarts, requests })
     }
 }
 
@@ -256,7 +252,7 @@ fn unreadable(name: &str, why: &str) -> Failure {
 }
 
 /// Processor time of this process, all threads.
-fn own_cpu() -> Duration {
+pub(crate) fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
 }

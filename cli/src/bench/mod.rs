@@ -121,7 +121,11 @@ impl Bench<'_> {
             }
         };
         let ended = cluster.ended();
-        let stopped = cluster.stop();
+        // Who wants no more of the bench does not wait for a node that stands still.
+        let stopped = match measured {
+            Ok(()) | Err(Failure::NoAsPrinted) => cluster.stop(),
+            Err(_) => cluster.stop_within(INTERRUPTED_WAIT),
+        };
         let closed = folder.map(TemporaryFolder::close).transpose();
         if let Ok(Some(Closed::Kept(path))) = &closed {
             eprintln!("kept: {}", path.display());
@@ -179,8 +183,7 @@ impl Bench<'_> {
         Ok(Prepared { client, daemons, workload })
     }
 
-    /// Prepares, runs, and tells what came of it. From the beginning of the run on, nothing but a figure that cannot be
-    /// read or written keeps the figures back.
+    /// Prepares, runs, and tells what came of it. From the beginning of the run on, nothing keeps the figures back.
     async fn measure(
         &self,
         client: Client,
@@ -210,14 +213,9 @@ impl Bench<'_> {
         let mut ran = runner::run(client.clone(), workload, &self.settings, self.args.seed, cut).await?;
         let own_requests = requests_between(before, client.traffic());
         let money = self.settle(&client, namespace, &watch, &mut ran, interrupts, ended).await;
-        let found = Found {
-            namespace,
-            participants: daemons.participants().len(),
-            ran: &ran,
-            work: watch.work()?,
-            own_requests,
-            money,
-        };
+        let work = watch.work().map_err(|failure| ran.cut.get_or_insert(Cut::node(failure.to_string()))).ok();
+        let participants = daemons.participants().len();
+        let found = Found { namespace, participants, ran: &ran, work, own_requests, money };
         let result = BenchResult::new(&self.settings, found);
         self.tell(&result, &ran)
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use client::{Client, Outcome, Transaction};
 use protocol::{OperationResult, Reason};
 
-use crate::bench::accounts::{commit, read, refused};
+use crate::bench::accounts::{commit, read, refused, submit};
 use crate::exit::Failure;
 
 /// All entries of runs: from the first up to but without the second.
@@ -77,10 +77,10 @@ impl Namespace {
             let claimed = Self(rand::random());
             let entry = format!("{begun_s} {accounts}");
             let claim = Transaction::new().expect_absent(claimed.entry()).put(claimed.entry(), entry);
-            match client.submit(claim).await? {
+            match submit(client, "claim", claim).await? {
                 Outcome::Committed { .. } => return Ok(claimed),
                 Outcome::Aborted { refusal, at_deadline: false } if refusal.reason == Reason::Expectation => {}
-                Outcome::Aborted { refusal, at_deadline } => return Err(refused("begin", &refusal, at_deadline)),
+                Outcome::Aborted { refusal, at_deadline } => return Err(refused("claim", &refusal, at_deadline)),
             }
         }
         Err(Failure::No(format!("{CLAIMS_MAX} random numbers are all taken by other benches; try again")))

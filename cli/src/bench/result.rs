@@ -53,8 +53,8 @@ pub(crate) struct BenchResult {
     /// Processor time of load generator and nodes for each committed transaction, if all that the nodes did is known and
     /// was for this run.
     pub(crate) cpu_us_per_txn: Option<f64>,
-    /// What all nodes did meanwhile, for this run and for others.
-    pub(crate) cluster: ClusterFigures,
+    /// What all nodes did meanwhile, for this run and for others, if it can be read.
+    pub(crate) cluster: Option<ClusterFigures>,
     /// Transactions that others asked the coordinator for meanwhile, if that is known.
     pub(crate) requests_of_others: Option<u64>,
     /// Nodes that were started again meanwhile.
@@ -95,7 +95,7 @@ pub(crate) struct Found<'a> {
     pub(crate) namespace: Namespace,
     pub(crate) participants: usize,
     pub(crate) ran: &'a Ran,
-    pub(crate) work: Work,
+    pub(crate) work: Option<Work>,
     /// Transactions that this run has sent to the coordinator, if each was sent on the same connection.
     pub(crate) own_requests: Option<u64>,
     pub(crate) money: Option<Money>,
@@ -109,10 +109,11 @@ impl BenchResult {
         let cut = ran.cut.as_ref();
         let per_s = |all: u64, found_out: u64| (all - found_out) as f64 / duration_s;
         // What has no answer may not have arrived.
-        let all_arrived = ran.unknown == 0 && !work.cluster.at_least;
-        let requests_of_others = own_requests.filter(|_| all_arrived).map(|own| work.requests.saturating_sub(own));
-        let cpu_s = work.cluster.cpu_s + work.own_cpu_s;
-        let is_all_own = requests_of_others == Some(0) && figures.committed > 0;
+        let whole = work.as_ref().filter(|work| ran.unknown == 0 && !work.cluster.at_least);
+        let requests_of_others = whole.zip(own_requests).map(|(work, own)| work.requests.saturating_sub(own));
+        let own_cpu_s = ran.own_cpu.as_secs_f64();
+        let all_own = whole.filter(|_| requests_of_others == Some(0) && figures.committed > 0);
+        let (cluster, restarts) = work.clone().map(|work| (work.cluster, work.restarts)).unzip();
         Self {
             schema: SCHEMA,
             complete: cut.is_none(),
@@ -133,11 +134,11 @@ impl BenchResult {
             abort_latency_us: Percentiles::of(&figures.abort_latency_us),
             conserved: money.as_ref().map(Money::is_conserved),
             money,
-            client_cpu_s: work.own_cpu_s,
-            cpu_us_per_txn: is_all_own.then(|| cpu_s * 1e6 / figures.committed as f64),
-            cluster: work.cluster,
+            client_cpu_s: own_cpu_s,
+            cpu_us_per_txn: all_own.map(|work| (work.cluster.cpu_s + own_cpu_s) * 1e6 / figures.committed as f64),
+            cluster,
             requests_of_others,
-            restarts: work.restarts,
+            restarts: restarts.unwrap_or_default(),
             failures: figures.failures.clone(),
         }
     }

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
 use crate::bench::cut::Cut;
+use crate::bench::daemons::own_cpu;
 use crate::bench::figures::{Answered, Figures};
 use crate::bench::schedule::Schedule;
 use crate::bench::settings::Settings;
@@ -44,6 +45,8 @@ pub(crate) struct Ran {
     pub(crate) resolved: u64,
     /// Outcomes that stayed unknown, those of transactions among them that were under way when the run was cut short.
     pub(crate) unknown: u64,
+    /// Processor time of this process while it ran.
+    pub(crate) own_cpu: Duration,
     pub(crate) cut: Option<Cut>,
 }
 
@@ -52,6 +55,7 @@ struct Run {
     workload: Workload,
     schedule: Schedule,
     progress: Mutex<Progress>,
+    own_cpu_before: Duration,
 }
 
 struct Progress {
@@ -72,7 +76,7 @@ pub(crate) async fn run(
     let schedule = Schedule::start(settings.duration, settings.rate)
         .map_err(|error| Failure::Start(format!("the system refuses a thread for the schedule: {error}")))?;
     let progress = Mutex::new(Progress { figures, unknown: Vec::new(), resolved: 0 });
-    let run = Arc::new(Run { client, workload, schedule, progress });
+    let run = Arc::new(Run { client, workload, schedule, progress, own_cpu_before: own_cpu() });
     let mut clients = JoinSet::new();
     for number in 0..settings.clients {
         let run = Arc::clone(&run);
@@ -81,23 +85,19 @@ pub(crate) async fn run(
     }
     let mut cut = std::pin::pin!(cut);
     let mut cut_short = tokio::select! {
-        ended = run.all_ended(&mut clients, settings.duration) => {
-            ended?;
-            None
-        }
+        ended = run.all_ended(&mut clients, settings.duration) => ended.err(),
         cut = cut.as_mut() => Some(cut),
     };
     if cut_short.is_some() {
         run.schedule.stop();
-        if let Ok(ended) = tokio::time::timeout(CUT_GRACE, run.all_ended(&mut clients, settings.duration)).await {
-            ended?;
-        }
+        // Why it was cut short is known already.
+        let _ = tokio::time::timeout(CUT_GRACE, run.all_ended(&mut clients, settings.duration)).await;
         clients.shutdown().await;
     }
     let duration = run.end(settings.duration);
     if cut_short.is_none() {
         tokio::select! {
-            resolved = run.resolve_all() => resolved?,
+            resolved = run.resolve_all() => cut_short = resolved.err(),
             cut = cut.as_mut() => cut_short = Some(cut),
         }
     }
@@ -120,13 +120,13 @@ impl Run {
     }
 
     /// Waits for all clients, and shows how it goes.
-    async fn all_ended(&self, clients: &mut JoinSet<()>, duration: Duration) -> Result<(), Failure> {
+    async fn all_ended(&self, clients: &mut JoinSet<()>, duration: Duration) -> Result<(), Cut> {
         let bar = progress_bar(duration);
         let mut shown = 0;
         loop {
             tokio::select! {
                 ended = clients.join_next() => match ended {
-                    Some(ended) => ended.map_err(|error| Failure::Start(format!("a client of the bench failed: {error}")))?,
+                    Some(ended) => ended.map_err(|error| Cut::node(format!("a client of the bench failed: {error}")))?,
                     None => break,
                 },
                 () = tokio::time::sleep(PROGRESS_INTERVAL), if !bar.is_hidden() => shown = self.show(&bar, shown),
@@ -181,7 +181,7 @@ impl Run {
 
     /// Finds out what became of those without an answer: submitted again, each is the same
     /// transaction and gets the outcome that it had, or its first one.
-    async fn resolve_all(self: &Arc<Self>) -> Result<(), Failure> {
+    async fn resolve_all(self: &Arc<Self>) -> Result<(), Cut> {
         let unknown = std::mem::take(&mut self.progress().unknown);
         let mut asking = JoinSet::new();
         for (plan, id, start) in unknown {
@@ -190,7 +190,7 @@ impl Run {
         }
         let all_asked = async {
             while let Some(ended) = asking.join_next().await {
-                ended.map_err(|error| Failure::Start(format!("an unknown outcome could not be asked for: {error}")))?;
+                ended.map_err(|error| Cut::node(format!("an unknown outcome could not be asked for: {error}")))?;
             }
             Ok(())
         };
@@ -229,6 +229,7 @@ impl Run {
             duration,
             scheduled: slots.map(|slots| slots.due),
             resolved: progress.resolved,
+            own_cpu: own_cpu().saturating_sub(self.own_cpu_before),
             unknown,
             cut,
         })

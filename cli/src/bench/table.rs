@@ -45,7 +45,9 @@ impl fmt::Display for Table<'_> {
 
 /// What the nodes say of themselves.
 fn cluster(f: &mut fmt::Formatter<'_>, result: &BenchResult) -> fmt::Result {
-    let cluster = &result.cluster;
+    let Some(cluster) = &result.cluster else {
+        return writeln!(f, "log         -\nprocessor   -, of which the load generator {:.2} s", result.client_cpu_s);
+    };
     for restart in &result.restarts {
         let times = if restart.times > 1 { format!(", {} times", restart.times) } else { String::new() };
         writeln!(f, "restarted   {}{times}, seen after {:.1} s", restart.node, restart.seen_at_s)?;

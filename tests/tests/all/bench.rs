@@ -293,6 +293,19 @@ fn a_node_that_dies_ends_the_bench_with_the_figures_so_far() {
 }
 
 #[test]
+fn a_node_that_stands_still_ends_the_bench_with_the_figures_so_far() {
+    let mut bench = Bench::start(&["--participants", "2", "--duration", LONG, "--node-timeout", "1s"]);
+    let nodes = bench.runs_on_own_nodes(3);
+    kill_process(nodes[0], Signal::STOP).expect("it can be stopped");
+    let ended = bench.end(END_WAIT);
+    let json = ended.assert_incomplete(3, &["participant 1 at", "has not answered for 1."]);
+    assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
+    assert!(number(&json, "committed") > 0.0 && number(&json, "unknown") > 0.0, "{json}");
+    assert!(nodes.iter().all(|node| !Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists()));
+    ended.assert_tidy();
+}
+
+#[test]
 fn ctrl_c_ends_the_bench_with_the_figures_so_far() {
     let mut bench = Bench::start(&["--participants", "2", "--duration", LONG]);
     let nodes = bench.runs_on_own_nodes(3);
@@ -404,6 +417,40 @@ fn two_benches_at_one_cluster_do_not_meet() {
     let alone = alone.assert_good();
     assert_eq!(alone["requests_of_others"], json!(0));
     assert!(number(&alone, "cpu_us_per_txn") > 0.0, "{alone}");
+}
+
+#[test]
+fn money_that_is_missing_and_accounts_that_are_gone_are_told() {
+    let cluster = Cluster::start(2, &[]);
+    let address = &cluster.coordinator.address;
+    let args = ["--coordinator", address, "--duration", "3s"];
+    let mut bench = Bench::start(&args);
+    bench.runs_at(address);
+    run(async {
+        let client = Client::connect(address.as_str(), Options::default()).await.expect("the coordinator is there");
+        let outcome = client.submit(Transaction::new().scan("bench/", "bench0", 1)).await.expect("an outcome");
+        let Outcome::Committed { results: Some(results) } = outcome else { panic!("{outcome:?}") };
+        let [OperationResult::Rows { rows, .. }] = &results[..] else { panic!("{results:?}") };
+        let theft = Transaction::new().add(rows[0].0.clone(), -1_000_000);
+        let outcome = client.submit(theft).await.expect("an outcome");
+        assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    });
+    let ended = bench.end(Duration::from_secs(60));
+    let json = ended.json();
+    assert_eq!((ended.code, &json["complete"], &json["conserved"]), (Some(1), &json!(true), &json!(false)), "{json}");
+    assert_eq!((&json["money"]["sum"], &json["money"]["below_zero"]), (&json!(200_000 - 1_000_000), &json!(1)));
+    assert!(json["requests_of_others"].as_u64() >= Some(2), "{json}");
+    let told =
+        "NOT CONSERVED: 200 accounts hold -800000, 1 of them less than zero; 200 accounts with 200000 were opened";
+    assert!(ended.stdout.contains(told) && ended.stderr.is_empty(), "{}\n{}", ended.stdout, ended.stderr);
+    assert!(ended.page().contains("NOT conserved"));
+
+    let mut bench = Bench::start(&args);
+    bench.runs_at(address);
+    remove_leftovers(address);
+    let ended = bench.end(Duration::from_secs(60));
+    let json = ended.assert_incomplete(1, &["someone has removed the accounts of this run"]);
+    assert_eq!(json["conserved"], Value::Null);
 }
 
 #[test]
