@@ -5,6 +5,7 @@
 //! they tell of each part of each transaction whether it was done, and how often.
 
 pub mod bank;
+pub mod bulk;
 pub mod lists;
 pub mod pages;
 pub mod ring;

@@ -6,11 +6,16 @@ use protocol::{Message, Operation, Role, TxnId, frame};
 use crate::judge::Asked;
 use crate::random::Random;
 use crate::sim::client::Patience;
+use crate::sim::course::PROBE_DEADLINE_MS;
 use crate::sim::host::CLUSTER;
 use crate::sim::network::frames;
 use crate::sim::world::{Event, Phase, World};
 use crate::workload::Workload;
+use crate::workload::bulk::visit;
 use crate::workload::pages::Pages;
+
+/// How long a guest waits before it asks again, in microseconds.
+const GUEST_PATIENCE_US: u64 = 1_000_000;
 
 impl World<'_> {
     /// A client asks for a transaction of a workload.
@@ -29,15 +34,41 @@ impl World<'_> {
 
     /// A client asks for many large answers at once, whether it can.
     pub(super) fn flood(&mut self, client: usize, answers: usize) -> bool {
-        let is_connected = self.links[self.clients[client].link].open[0];
         let (participants, pages) = (self.plan.setup.participants as u32, self.plan.setup.load.pages);
+        self.ask_at_once(client, answers, |_, at| Pages::read_much(participants, at as u32 % pages))
+    }
+
+    /// A client asks for many transactions at once, whether it can, and not again for any of them.
+    pub(super) fn ask_at_once(
+        &mut self,
+        client: usize,
+        count: usize,
+        operations: impl Fn(TxnId, usize) -> Vec<Operation>,
+    ) -> bool {
+        let is_connected = self.links[self.clients[client].link].open[0];
         // All of it again at once would end each new connection.
         let once = Patience { asks_again: false, ..self.patience(self.plan.setup.deadline_ms) };
-        for at in (0..answers).filter(|_| is_connected) {
-            let operations = Pages::read_much(participants, at as u32 % pages);
-            self.ask_with(once, client, self.workloads.len() - 1, |_, _, _| operations);
+        for at in (0..count).filter(|_| is_connected) {
+            self.ask_with(once, client, self.workloads.len() - 1, |_, txn, _| operations(txn, at));
         }
         is_connected
+    }
+
+    /// A fresh client comes when the load has ended, and writes at every participant.
+    pub(super) fn invite_guest(&mut self) {
+        self.ask_as_guest();
+        self.dial_after(self.clients[self.guest()].link, 0);
+    }
+
+    pub(super) fn ask_as_guest(&mut self) {
+        let (guest, participants) = (self.guest(), self.plan.setup.participants as u32);
+        let patience = Patience { patience_us: GUEST_PATIENCE_US, ..self.patience(PROBE_DEADLINE_MS) };
+        self.ask_with(patience, guest, 0, |_, txn, _| visit(participants, txn));
+    }
+
+    /// The client that is not there before that: the last one.
+    pub(super) fn guest(&self) -> usize {
+        self.plan.setup.clients
     }
 
     /// The same, with a patience of its own.

@@ -32,7 +32,7 @@ const PROBE_US_MAX: u64 = 30_000_000;
 const QUIET_US: u64 = 500_000;
 
 /// Their deadline, and that of the first rows, in milliseconds: whatever the seed's is, they have to be there.
-const PROBE_DEADLINE_MS: u32 = 20_000;
+pub(super) const PROBE_DEADLINE_MS: u32 = 20_000;
 
 /// How often it is looked whether there is rest.
 const LOOK_US: u64 = 20_000;
@@ -46,13 +46,16 @@ const AUDIT_EVERY: u64 = 16;
 /// Keys of one probe: with its deadline, little enough for one attempt.
 const KEYS_PER_PROBE: usize = 64;
 
+/// Bytes of their rows, which one record has to hold in the smallest log that is simulated.
+const BYTES_PER_PROBE: usize = 24 << 10;
+
 impl World<'_> {
     /// Starts all nodes, and lets the first client write the first rows.
     pub(super) fn open(&mut self) {
         for host in 0..self.hosts.len() {
             _ = self.start(host);
         }
-        for link in 0..self.links.len() {
+        for link in 0..self.plan.setup.links() {
             self.dial_after(link, 0);
         }
         for workload in 0..self.workloads.len() {
@@ -73,7 +76,7 @@ impl World<'_> {
                     return self.fail("liveness", "the first rows are refused".to_owned());
                 }
                 self.phase = Phase::Load;
-                (0..self.clients.len()).for_each(|client| self.fill(client));
+                (0..self.plan.setup.clients).for_each(|client| self.fill(client));
             }
             Phase::Load => {
                 let is_answered = self.clients.iter().all(|client| client.pending.is_empty());
@@ -81,9 +84,11 @@ impl World<'_> {
                     self.tell(|| "the load ends, all faults are undone".to_owned());
                     self.heal();
                     self.phase = Phase::Rest { until: self.now + REST_US_MAX };
+                    self.invite_guest();
                 }
             }
             Phase::Rest { until } => {
+                self.look_after_guest(until - REST_US_MAX);
                 if self.now > until - REST_US_MAX + REST_US_MIN && self.is_at_rest() {
                     self.tell(|| "there is rest".to_owned());
                     self.phase = Phase::Probe { until: self.now + PROBE_US_MAX };
@@ -111,6 +116,23 @@ impl World<'_> {
             Phase::Opening | Phase::Quiet { .. } | Phase::Over => {}
         }
         self.at(self.now + LOOK_US, Event::Look);
+    }
+
+    /// A fresh client has to be served in time after the load's end, if nothing was damaged.
+    fn look_after_guest(&mut self, healed_us: u64) {
+        let last = self.history.transactions.iter().rfind(|asked| asked.client as usize == self.guest());
+        if self.is_damaged || last.is_none_or(Transaction::is_committed) {
+            return;
+        }
+        if self.clients[self.guest()].pending.is_empty() {
+            // It was refused, and comes again.
+            self.ask_as_guest();
+        }
+        self.counts.guest_us_max = self.counts.guest_us_max.max(self.now - healed_us);
+        let served_us_max = self.plan.setup.guest_served_us_max;
+        if self.now > healed_us + served_us_max {
+            self.fail("service", format!("{served_us_max} us after the load's end a fresh client is not served"));
+        }
     }
 
     pub(super) fn is_at_rest(&mut self) -> bool {
@@ -165,10 +187,20 @@ impl World<'_> {
     pub(super) fn probe(&mut self) {
         self.probed_from = self.history.transactions.len();
         // Nobody locks the marks of another transaction.
-        let keys: Vec<Bytes> = self.rows().into_keys().filter(|key| !key.starts_with(MARK.as_bytes())).collect();
-        for keys in keys.chunks(KEYS_PER_PROBE) {
-            let nothing = |key: &Bytes| Operation::Append { key: key.clone(), value: Bytes::new() };
-            let operations = keys.iter().map(nothing).collect();
+        let rows = self.rows().into_iter().filter(|(key, _)| !key.starts_with(MARK.as_bytes()));
+        let mut probes: Vec<(Vec<Operation>, usize)> = vec![(Vec::new(), 0)];
+        for (key, value) in rows {
+            let bytes = key.len() + value.len();
+            let nothing = Operation::Append { key, value: Bytes::new() };
+            match probes.last_mut() {
+                Some((probe, held)) if probe.len() < KEYS_PER_PROBE && *held + bytes <= BYTES_PER_PROBE => {
+                    probe.push(nothing);
+                    *held += bytes;
+                }
+                Some(_) | None => probes.push((vec![nothing], bytes)),
+            }
+        }
+        for (operations, _) in probes.into_iter().filter(|(probe, _)| !probe.is_empty()) {
             self.ask_with(self.patience(PROBE_DEADLINE_MS), 0, 0, |_, _, _| operations);
         }
     }

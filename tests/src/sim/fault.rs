@@ -56,6 +56,12 @@ pub enum Fault {
     Overload { more: usize, for_us: u64 },
     /// A client asks for so many answers of the largest size, and reads none for a while.
     Flood { client: usize, answers: usize, for_us: u64 },
+    /// A client asks for so many scans of all rows at once, and leaves without their answers.
+    ScanFlood { client: usize, scans: usize, for_us: u64 },
+    /// A client asks for so many transactions with large values at once.
+    LargeFlood { client: usize, writes: usize },
+    /// A node's disk takes seconds for a write, for a while.
+    CrawlingDisk { node: usize, factor: u64, for_us: u64 },
 }
 
 /// Which directions are cut.
@@ -98,11 +104,14 @@ pub enum Kind {
     ClockBack,
     Overload,
     Flood,
+    ScanFlood,
+    LargeFlood,
+    CrawlingDisk,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::Crash,
         Self::CrashTogether,
         Self::CrashInDisk,
@@ -129,7 +138,16 @@ impl Kind {
         Self::ClockBack,
         Self::Overload,
         Self::Flood,
+        Self::ScanFlood,
+        Self::LargeFlood,
+        Self::CrawlingDisk,
     ];
+
+    /// Whether only worlds that are made for it have it.
+    #[must_use]
+    pub fn is_of_few_worlds(self) -> bool {
+        matches!(self, Self::Flood | Self::ScanFlood | Self::LargeFlood | Self::CrawlingDisk)
+    }
 
     /// Whether it destroys what was durable, so that a node may have to say so.
     #[must_use]
@@ -169,6 +187,9 @@ impl Fault {
             Self::ClockBack { .. } => Kind::ClockBack,
             Self::Overload { .. } => Kind::Overload,
             Self::Flood { .. } => Kind::Flood,
+            Self::ScanFlood { .. } => Kind::ScanFlood,
+            Self::LargeFlood { .. } => Kind::LargeFlood,
+            Self::CrawlingDisk { .. } => Kind::CrawlingDisk,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::sim::fault::{Fault, Kind, Ways};
 use crate::sim::host::State;
 use crate::sim::network::{End, Tampering};
 use crate::sim::world::{Event, World};
+use crate::workload::bulk::Bulk;
 
 /// Times that it is tried to find a bit that was written.
 const ROT_TRIES: usize = 40;
@@ -58,7 +59,7 @@ impl World<'_> {
                 self.awaited[node].push((DiskFault::NoSpace, kind));
                 self.lasts(number, for_us);
             }
-            Fault::SlowDisk { node, factor, for_us } => {
+            Fault::SlowDisk { node, factor, for_us } | Fault::CrawlingDisk { node, factor, for_us } => {
                 self.hosts[node].disk_factor = factor;
                 self.counts.fault(kind);
                 self.lasts(number, for_us);
@@ -127,7 +128,7 @@ impl World<'_> {
             Fault::Overload { more, for_us } => {
                 self.in_flight += more;
                 self.counts.fault(kind);
-                (0..self.clients.len()).for_each(|client| self.fill(client));
+                (0..self.plan.setup.clients).for_each(|client| self.fill(client));
                 self.lasts(number, for_us);
             }
             Fault::Flood { client, answers, for_us } => {
@@ -136,6 +137,18 @@ impl World<'_> {
                     self.counts.fault(kind);
                     self.lasts(number, for_us);
                 }
+            }
+            Fault::ScanFlood { client, scans, for_us } => {
+                if self.ask_at_once(client, scans, |_, _| Bulk::scan_all()) {
+                    self.counts.fault(kind);
+                    self.lasts(number, for_us);
+                }
+            }
+            Fault::LargeFlood { client, writes } => {
+                let participants = self.plan.setup.participants as u32;
+                let happened =
+                    self.ask_at_once(client, writes, |txn, at| Bulk::write_much(participants, txn, at as u32));
+                self.count_if(happened, kind);
             }
         }
     }
@@ -151,6 +164,7 @@ impl World<'_> {
                 self.turn_soon(node);
             }
             Fault::SlowDisk { node, .. } => self.hosts[node].disk_factor = 1,
+            Fault::CrawlingDisk { node, .. } => self.hurry_disk(node),
             Fault::LostWrite { node, down_us, .. } | Fault::MisdirectedWrite { node, down_us, .. } => {
                 if self.is_under_load() {
                     self.crash_for(node, down_us);
@@ -168,6 +182,7 @@ impl World<'_> {
             Fault::Pause { node, .. } => self.go_on(node),
             Fault::Overload { more, .. } => self.in_flight -= more,
             Fault::Flood { client, .. } => self.cut(&pipes(self.clients[client].link, 0, Ways::In), -1),
+            Fault::ScanFlood { client, .. } => _ = self.break_link(self.clients[client].link),
             Fault::Crash { .. }
             | Fault::CrashInDisk { .. }
             | Fault::CrashInRecovery { .. }
@@ -179,6 +194,7 @@ impl World<'_> {
             | Fault::Delay { .. }
             | Fault::Reorder { .. }
             | Fault::Reconnect { .. }
+            | Fault::LargeFlood { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockBack { .. } => {}
         }

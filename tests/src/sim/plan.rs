@@ -9,10 +9,15 @@ use crate::random::Random;
 use crate::sim::fault::{Fault, Kind, Planned, Ways};
 use crate::workload::Workload;
 use crate::workload::bank::Bank;
+use crate::workload::bulk::Bulk;
 use crate::workload::lists::Lists;
 use crate::workload::pages::Pages;
 use crate::workload::ring::Ring;
 use crate::workload::sums::Sums;
+
+/// See [`Setup::guest_served_us_max`]. Nodes may have to start and to find each other first, and what was under way may have
+/// to be told again.
+const GUEST_SERVED_US_MAX: u64 = 10_000_000;
 
 /// Everything that is drawn before a run begins. What happens follows from it alone.
 #[derive(Clone, Debug)]
@@ -70,6 +75,8 @@ pub struct Setup {
     pub in_flight_txns_max: usize,
     /// How long a participant stays in doubt before it asks, in microseconds.
     pub ask_interval_us: u64,
+    /// Time in which a fresh client has to be served once the load has ended and all faults are undone, in microseconds.
+    pub guest_served_us_max: u64,
     /// How many of a thousand messages between nodes come twice, for the whole time.
     pub duplicates_per_mille: u64,
     /// Whether what has missed its connection to a participant may come later, on one of its own.
@@ -122,6 +129,7 @@ impl Setup {
             resend_interval_us: random.scale(20_000, 1_000_000),
             in_flight_txns_max: [4, 16, 8_192, 8_192, 8_192][random.below(5)],
             ask_interval_us: random.scale(20_000, 1_000_000),
+            guest_served_us_max: GUEST_SERVED_US_MAX,
             duplicates_per_mille: draw_duplicates(Random(random.0 ^ 0x4E7E_4710)),
             comes_late: Random(random.0 ^ 0xEA71_0003).below(4) == 0,
             clocks_ahead_us: (0..nodes).map(|_| random.between(0, 7_200_000_000)).collect(),
@@ -153,6 +161,8 @@ pub struct Load {
     pub sets: (u32, u32),
     /// Pages.
     pub pages: u32,
+    /// Small rows at each participant.
+    pub rows: u32,
 }
 
 impl Load {
@@ -195,6 +205,9 @@ impl Load {
         if self.pages > 0 {
             all.push(Box::new(Pages::new(participants, self.pages)));
         }
+        if self.rows > 0 {
+            all.push(Box::new(Bulk::new(participants, self.rows)));
+        }
         all
     }
 
@@ -212,9 +225,10 @@ impl Plan {
         let mut random = Random(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0xA55E_1717);
         let mut setup = Setup::draw(&mut random);
         let mut faults = draw_floods(&mut setup, Random(random.0 ^ 0x9A6E_5000));
+        faults.extend(draw_overload(&mut setup, Random(random.0 ^ 0x0E10_AD00)));
         // Damage is rare: what comes after it is judged less severely.
         let is_damaged = random.per_mille(200);
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Flood) {
+        for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_of_few_worlds()) {
             let is_on = random.per_mille(if kind.is_damage() { 350 } else { 500 });
             let count = if kind.is_damage() { 1 } else { random.scale(1, 6) };
             if is_on && (is_damaged || !kind.is_damage()) {
@@ -242,6 +256,21 @@ fn draw_floods(setup: &mut Setup, mut random: Random) -> Vec<Planned> {
     setup.load.pages = random.between(1, setup.participants as u64) as u32;
     setup.outbox_bytes_max = OUTBOX_BYTES_MIN;
     (0..random.between(1, 3)).map(|_| draw_planned(Kind::Flood, setup, &mut random)).collect()
+}
+
+/// Few worlds have many rows, which take time as well. In these, clients ask for more than can be done.
+fn draw_overload(setup: &mut Setup, mut random: Random) -> Vec<Planned> {
+    if random.below(16) > 0 {
+        return Vec::new();
+    }
+    setup.load.rows = random.between(50, 150) as u32;
+    let kinds = [Kind::ScanFlood, Kind::LargeFlood, Kind::CrawlingDisk];
+    let mut faults = Vec::new();
+    for kind in kinds {
+        let count = random.between(0, 3);
+        faults.extend((0..count).map(|_| draw_planned(kind, setup, &mut random)));
+    }
+    faults
 }
 
 fn draw_planned(kind: Kind, setup: &Setup, random: &mut Random) -> Planned {
@@ -296,6 +325,14 @@ fn draw(kind: Kind, setup: &Setup, random: &mut Random) -> Fault {
             // Long enough for them to come.
             Fault::Flood { client, answers, for_us: 200_000 + for_us }
         }
+        Kind::ScanFlood => {
+            let (client, scans) = (random.below(setup.clients), random.scale(20, 200) as usize);
+            Fault::ScanFlood { client, scans, for_us }
+        }
+        Kind::LargeFlood => {
+            Fault::LargeFlood { client: random.below(setup.clients), writes: random.scale(20, 200) as usize }
+        }
+        Kind::CrawlingDisk => Fault::CrawlingDisk { node, factor: random.scale(1_000, 10_000), for_us: 3 * for_us },
         Kind::Overload => Fault::Overload { more: random.between(10, 100) as usize, for_us },
     }
 }

@@ -85,6 +85,19 @@ impl World<'_> {
         self.at(self.now + takes, Event::DiskDone { host, boot });
     }
 
+    /// The disk is fast again: what it was doing ends soon.
+    pub(super) fn hurry_disk(&mut self, host: usize) {
+        self.hosts[host].disk_factor = 1;
+        if self.hosts[host].is_writing {
+            let boot = self.hosts[host].boot;
+            self.at(self.now + self.plan.setup.disk_us, Event::DiskDone { host, boot });
+        }
+        if self.hosts[host].is_working {
+            let boot = self.hosts[host].boot;
+            self.at(self.now + self.plan.setup.job_us, Event::JobDone { host, boot });
+        }
+    }
+
     /// Lets the background work on its log's files go on, which takes its time where it takes any.
     pub(super) fn work(&mut self, host: usize) {
         let node = &mut self.hosts[host];
@@ -177,7 +190,7 @@ impl World<'_> {
     pub(super) fn lose_connections(&mut self, host: usize) {
         for at in 0..self.links_of[host].len() {
             let link = self.links_of[host][at];
-            let Some(end) = self.links[link].end_of(host) else { continue };
+            let Some(end) = self.links[link].end_of(host).filter(|_| self.links[link].generation > 0) else { continue };
             self.links[link].open[end] = false;
             if end == 1 {
                 self.links[link].met = 0;

@@ -46,6 +46,8 @@ pub struct Counts {
     pub damage_harmless: u64,
     /// Runs with damage that did harm, and that nobody reported.
     pub damage_unnoticed: u64,
+    /// The longest time that a fresh client had to wait after a load's end, in microseconds.
+    pub guest_us_max: u64,
     /// Events of all kinds.
     pub events: u64,
     /// Faults that happened.
@@ -105,6 +107,10 @@ impl Counts {
                 "{:>10}  refusals and alarms; runs with damage: {} reported, {} harmless, {} unnoticed",
                 self.reports, self.damage_reported, self.damage_harmless, self.damage_unnoticed
             ),
+            format!(
+                "{:>10.1}  seconds at most until a fresh client was served",
+                self.guest_us_max as f64 / 1_000_000.0
+            ),
         ];
         lines.extend(Kind::ALL.iter().map(|kind| {
             let count = self.faults.get(kind).copied().unwrap_or_default();
@@ -135,6 +141,7 @@ impl Counts {
             "damage_reported": self.damage_reported,
             "damage_harmless": self.damage_harmless,
             "damage_unnoticed": self.damage_unnoticed,
+            "guest_us_max": self.guest_us_max,
             "events": self.events,
             "faults": faults,
         })
@@ -159,6 +166,7 @@ impl AddAssign<&Counts> for Counts {
         self.damage_reported += other.damage_reported;
         self.damage_harmless += other.damage_harmless;
         self.damage_unnoticed += other.damage_unnoticed;
+        self.guest_us_max = self.guest_us_max.max(other.guest_us_max);
         self.events += other.events;
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;

@@ -193,6 +193,9 @@ impl<'a> World<'a> {
             clients.push(Client::new(number, links.len()));
             links.push(Link::new(End::Client(number), End::Node(number % setup.coordinators)));
         }
+        // The guest, who comes last.
+        clients.push(Client::new(setup.clients, links.len()));
+        links.push(Link::new(End::Client(setup.clients), End::Node(setup.clients % setup.coordinators)));
         let links_of = (0..setup.nodes())
             .map(|host| (0..links.len()).filter(|link| links[*link].end_of(host).is_some()).collect())
             .collect();

@@ -50,6 +50,14 @@ fn every_kind_of_fault_is_planned_and_damage_is_rare() {
 }
 
 #[test]
+fn a_fresh_client_that_is_not_served_in_time_is_a_failure() {
+    let mut plan = Plan::of(11);
+    plan.setup.guest_served_us_max = 1;
+    let failures = run(&plan, false).failures;
+    assert!(failures.iter().any(|failure| failure.checker == "service"), "{failures:?}");
+}
+
+#[test]
 fn a_failure_is_brought_down_to_the_faults_that_it_needs() {
     let is_crash = |fault: &Fault| fault.kind() == Kind::Crash;
     let has_crash = |plan: &Plan| plan.faults.iter().any(|planned| is_crash(&planned.fault));
