@@ -62,13 +62,13 @@ impl CoordinatorFacts {
             Record::Stated(stated) => self.stated.extend(stated),
             Record::StatedDecisions(stated) => self.told.extend(stated.into_iter().map(|(_, at)| (at.lsn, at.chain))),
             Record::LossAccepted { until } => self.accepted_until = self.accepted_until.max(until),
-            Record::Started { .. } | Record::Bins { .. } => {}
+            Record::Started { .. } | Record::Starts(_) | Record::Fenced { .. } | Record::Bins { .. } => {}
             Record::Prepared(_)
             | Record::PreparedAgain { .. }
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
-            | Record::Fenced { .. } => {}
+            | Record::Retired { .. } => {}
         }
     }
 

@@ -67,7 +67,9 @@ impl ParticipantFacts {
             }
             Record::LossAccepted { until } => self.accepted_until = self.accepted_until.max(until),
             Record::Fenced { .. }
+            | Record::Retired { .. }
             | Record::Started { .. }
+            | Record::Starts(_)
             | Record::Decided { .. }
             | Record::DecidedAgain { .. }
             | Record::DecidedElsewhere { .. }

@@ -15,8 +15,8 @@ use engine::{DirStorage, Options, Owner, Position, RecoveryReport, Storage, Stor
 use participant::{Config, Participant};
 use protocol::message::{Hello, Prepare, PrepareMode};
 use protocol::{
-    Age, Attempt, ClusterId, Effects, Journal, Machine, Message, NodeId, Operation, Outbox, Record, Role, Room, Tick,
-    TxnId,
+    Age, Attempt, ClusterId, Effects, Journal, Machine, Message, NodeId, Operation, Origin, Outbox, Process, Record,
+    Role, Room, Tick, TxnId,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -136,8 +136,10 @@ async fn write_participant(dir: &Path) {
     let (mut store, _) = open(dir, table.clone(), &mut |_, _| ());
     let mut machine = new_participant(table);
     let coordinator = NodeId::coordinator(1);
-    let hello = Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(1), epoch: 1 };
-    for greeting in [Message::Hello(hello), Message::Witness { stated: protocol::Position::UNKNOWN }] {
+    let by = Process { log: 1, epoch: 1, start: 1 };
+    let hello = Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(1), process: by };
+    let claim = Message::Claim { by, known: Process::NONE, stated: protocol::Position::UNKNOWN };
+    for greeting in [Message::Hello(hello), claim, Message::Accept { by, known: Process::NONE }] {
         machine.handle(Tick(0), coordinator, greeting, &mut Effects::new(&mut StoreJournal(&mut store), &mut Nobody));
     }
     for number in 0..KEYS / 2 {
@@ -172,7 +174,13 @@ fn open_participant(dir: &Path) -> (Participant, Store<UringDisk>, RecoveryRepor
     let (mut store, report) = open(dir, table, &mut |at, payload| {
         machine.replay(position(at), Record::decode(payload).unwrap());
     });
-    machine.start(Tick(0), &mut Effects::new(&mut StoreJournal(&mut store), &mut Nobody)).unwrap();
+    machine
+        .start(
+            Tick(0),
+            Origin { log: 1, start: 1, first_epoch: 1 },
+            &mut Effects::new(&mut StoreJournal(&mut store), &mut Nobody),
+        )
+        .unwrap();
     (machine, store, report)
 }
 

@@ -3,6 +3,7 @@
 //! - [`participant`], [`coordinator`]: one node; [`daemon`] has what they share,
 //!   [`data_dir`] says what is wrong with their directories.
 //! - [`cluster`]: a cluster of child processes on this machine; [`children`] runs them, in a [`folder`] of their own.
+//! - [`peer`]: what nodes are told of a peer that will not come back as it was.
 //! - [`stats`]: what nodes say of themselves. [`txn`]: one transaction. [`bank`]: accounts and transfers.
 //! - [`wal`]: offline tools over a log.
 //! - [`bench`]: a workload, its figures and its audit.
@@ -22,6 +23,7 @@ mod folder;
 mod interrupt;
 mod output;
 mod participant;
+mod peer;
 mod stats;
 mod txn;
 mod usage;
@@ -51,6 +53,8 @@ enum Command {
     Coordinator(coordinator::CoordinatorArgs),
     Cluster(cluster::ClusterArgs),
     Stats(stats::StatsArgs),
+    Replace(peer::ReplaceArgs),
+    Retire(peer::RetireArgs),
     Txn(txn::TxnArgs),
     Bank(bank::BankArgs),
     Bench(bench::BenchArgs),
@@ -64,6 +68,8 @@ impl Command {
             Self::Bench(args) => args.prints_json(),
             Self::Cluster(args) => args.json,
             Self::Stats(args) => args.json,
+            Self::Replace(args) => args.json(),
+            Self::Retire(args) => args.json(),
             Self::Txn(args) => args.connect.json,
             Self::Bank(args) => args.connect.json,
             Self::Wal(args) => args.json(),
@@ -76,6 +82,8 @@ impl Command {
             Self::Coordinator(args) => coordinator::run(&args),
             Self::Cluster(args) => cluster::run(&args),
             Self::Stats(args) => stats::run(&args),
+            Self::Replace(args) => peer::replace(&args),
+            Self::Retire(args) => peer::retire(&args),
             Self::Txn(args) => txn::run(args),
             Self::Bank(args) => bank::run(args),
             Self::Bench(args) => bench::run(&args),

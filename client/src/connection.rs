@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol::Message;
 use protocol::frame::{self, FrameReader};
 use protocol::message::Hello;
-use protocol::{Message, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -20,8 +20,8 @@ use crate::limits::{READ_BYTES, RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN, SWEEP_
 
 /// A connection on which both sides have greeted.
 pub(crate) struct Established {
-    stream: TcpStream,
-    frames: FrameReader,
+    pub(crate) stream: TcpStream,
+    pub(crate) frames: FrameReader,
     pub(crate) server: Hello,
 }
 
@@ -85,7 +85,7 @@ async fn greet(address: &str, options: &Options) -> Result<Established, ClientEr
 
     let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
-    let hello = Hello { role: Role::Client, node: 0, cluster: options.cluster, epoch: 0 };
+    let hello = Hello::client(options.cluster);
     stream.write_all(&frame::single(&Message::Hello(hello))).await.map_err(|_| hung_up())?;
 
     let mut frames = FrameReader::default();
@@ -98,14 +98,18 @@ async fn greet(address: &str, options: &Options) -> Result<Established, ClientEr
         }
         frames.drain(|message| heard.push(message)).map_err(|error| violation(error.to_string()))?;
     }
-    let [Message::Hello(server)] = heard[..] else {
+    let Some(Message::Hello(server)) = heard.first().cloned() else {
         return Err(violation("it did not greet first".to_owned()));
     };
     if server.cluster != options.cluster {
         let (expected, found) = (options.cluster, server.cluster);
         return Err(ClientError::WrongCluster { address: address.to_owned(), expected, found });
     }
-    Ok(Established { stream, frames, server })
+    match heard.get(1) {
+        None => Ok(Established { stream, frames, server }),
+        Some(Message::Unwelcome(unwelcome)) => Err(violation(format!("it refuses this connection, {unwelcome}"))),
+        Some(_) => Err(violation("it spoke before it was asked".to_owned())),
+    }
 }
 
 /// Reads and writes until the connection breaks; says why.

@@ -317,6 +317,7 @@ impl State {
                 let _ = question.answer.send(Ok(stats));
             }
             Message::Hello(_) => return Err("a second greeting".to_owned()),
+            Message::Unwelcome(unwelcome) => return Err(format!("it refuses this connection, {unwelcome}")),
             Message::Submit(_)
             | Message::AskStatus { .. }
             | Message::Prepare(_)
@@ -331,7 +332,12 @@ impl State {
             | Message::PrepareLost { .. }
             | Message::AskDecision { .. }
             | Message::Outcome { .. }
-            | Message::Witness { .. }
+            | Message::Claim { .. }
+            | Message::Accept { .. }
+            | Message::Superseded { .. }
+            | Message::ReplaceLog { .. }
+            | Message::Retire { .. }
+            | Message::PeerChanged { .. }
             | Message::LogLost { .. }
             | Message::AskStats => return Err("a message that is not for clients".to_owned()),
         }

@@ -20,6 +20,7 @@
 //! - `connection`: keeps the connection up and sends again what was in flight when it broke.
 //! - `in_flight`: what waits for an answer.
 //! - `outgoing`: what waits to be written, as frames.
+//! - [`change_peer`]: what an operator tells a node of its peers.
 //! - [`limits`]: every maximum, with its reason.
 //!
 //! Invariants: a transaction's id never changes, so that it happens once however often it is sent;
@@ -35,9 +36,11 @@ mod error;
 mod in_flight;
 pub mod limits;
 mod outgoing;
+mod peer_change;
 pub mod transaction;
 
 pub use client::{Client, Options};
 pub use error::ClientError;
 pub use in_flight::Traffic;
+pub use peer_change::{PeerChanged, PeerRequest, change_peer};
 pub use transaction::{Outcome, Transaction};

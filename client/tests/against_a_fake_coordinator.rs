@@ -10,6 +10,8 @@ use protocol::{ClusterId, Message, OperationResult, Reason, Refusal, Role, TxnId
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+const PROCESS: protocol::Process = protocol::Process { log: 1, epoch: 1, start: 1 };
+
 struct Coordinator {
     listener: TcpListener,
 }
@@ -70,7 +72,7 @@ impl Connection {
 }
 
 fn hello(cluster: u64) -> Message {
-    Message::Hello(Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(cluster), epoch: 1 })
+    Message::Hello(Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(cluster), process: PROCESS })
 }
 
 fn committed(txn: TxnId, number: i64) -> Message {
@@ -409,7 +411,7 @@ async fn a_participant_is_told_from_a_coordinator_at_once() {
     let greet = async {
         let mut connection = node.accept_raw().await;
         let role = Role::Participant;
-        connection.say(&Message::Hello(Hello { role, node: 7, cluster: ClusterId(1), epoch: 1 })).await;
+        connection.say(&Message::Hello(Hello { role, node: 7, cluster: ClusterId(1), process: PROCESS })).await;
         connection
     };
     let (client, _connection) = tokio::join!(Client::connect(address.clone(), options(60_000)), greet);

@@ -46,7 +46,7 @@ impl Coordinator {
         let enlarges = submit.operations.iter().any(Operation::may_enlarge);
         let needed = if enlarges { Room::Smaller } else { Room::Deletes };
         let no_room = effects.room() < needed && branches.iter().any(|branch| branch.writes);
-        if self.awaits_witnesses(&branches, effects) || no_room || self.is_busy(&branches) {
+        if self.awaits_claims(&branches) || no_room || self.is_busy(&branches) {
             // Nothing was begun.
             return effects.send_now(client, &Message::Busy { txn });
         }
@@ -60,7 +60,7 @@ impl Coordinator {
             clients: vec![client],
             deadline: now.plus_us(u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000),
             age: self.next_age(now),
-            attempt: Attempt { epoch: self.epoch, number: 0 },
+            attempt: Attempt { epoch: self.fencing.own().epoch, number: 0 },
             branches,
             limits: submit.operations.iter().map(row_limit).collect(),
             phase: Phase::BackingOff,
@@ -73,13 +73,12 @@ impl Coordinator {
 
     /// Whether an earlier process may have decided a transaction of these participants, as far as is known. In one phase its
     /// participant decides.
-    fn awaits_witnesses(&self, branches: &[Branch], effects: &mut Effects<'_>) -> bool {
+    fn awaits_claims(&self, branches: &[Branch]) -> bool {
         if branches.len() < 2 {
             return false;
         }
         let participants: Vec<u32> = branches.iter().map(|branch| branch.part.participant).collect();
-        self.ask_for_witnesses(&participants, effects);
-        !self.have_witnessed(&participants)
+        !self.have_claimed(&participants)
     }
 
     pub(crate) fn known_digest(&self, txn: TxnId) -> Option<u64> {

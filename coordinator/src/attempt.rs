@@ -35,7 +35,9 @@ impl Coordinator {
         let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
         for (at, branch) in open.branches.iter().enumerate() {
             let participant = branch.part.participant;
-            if branch.vote == Vote::Awaited && only.is_none_or(|only| only == participant) {
+            let is_asked = branch.vote == Vote::Awaited && only.is_none_or(|only| only == participant);
+            // One whose process is not accepted yet is asked when it is.
+            if is_asked && self.fencing.is_current(participant) {
                 let prepare = open.prepare(txn, self.config.cluster, at, self.config.lock_wait_ms);
                 // Promises nothing; the epoch that it names was durable before the first connection.
                 effects.send_now(NodeId::participant(participant), &Message::Prepare(prepare));
@@ -206,9 +208,9 @@ impl Coordinator {
             return self.on_vote(now, participant, Ballot { txn, attempt, vote: Vote::ReadOnly { results } }, effects);
         }
         abort_attempt(txn, open, Some(participant), effects);
-        if refusal.reason == Reason::NoWitness {
+        if refusal.reason == Reason::NoClaim {
             // It was lost, or overtaken by the prepare.
-            self.bear_witness(participant, effects);
+            self.claim(participant, effects);
         }
         if refusal.reason == Reason::AlreadyCommitted {
             self.finish_committed(txn, (participant, Position::UNKNOWN), None, effects);

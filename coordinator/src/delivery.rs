@@ -56,7 +56,9 @@ impl Coordinator {
 
     pub(crate) fn tell_again(&self, txn: TxnId, delivery: &Delivery, only: Option<u32>, effects: &mut Effects<'_>) {
         for (participant, prepared_at) in &delivery.unacked {
-            if only.is_none_or(|only| only == *participant) {
+            let is_meant = only.is_none_or(|only| only == *participant);
+            // One whose process is not accepted yet is told when it is.
+            if is_meant && self.fencing.is_current(*participant) {
                 let Decision { attempt, decided_at, .. } = delivery.decision;
                 let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at, decided_at };
                 effects.send(NodeId::participant(*participant), &commit);
@@ -66,13 +68,13 @@ impl Coordinator {
 
     /// Answers a participant that has voted too late. What an earlier process began is left for it to ask about.
     pub(crate) fn tell_outcome(&mut self, participant: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
-        if !self.tell_commit(participant, txn, attempt, effects) && attempt.epoch == self.epoch {
+        if !self.tell_commit(participant, txn, attempt, effects) && attempt.epoch == self.fencing.own().epoch {
             self.tell_undecided(participant, txn, attempt, effects);
         }
     }
 
     /// Answers a participant that holds a promise of which this log has no decision, after all that have part in the
-    /// transaction have stated their witnesses.
+    /// transaction have made their claims.
     pub(crate) fn tell_undecided(&self, participant: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
         if self.evidence.is_lost() {
             // There may have been one.
@@ -110,9 +112,8 @@ impl Coordinator {
         is_committed
     }
 
-    /// A new connection: whatever was under way to this participant may have been lost.
-    pub(crate) fn on_hello(&mut self, participant: u32, effects: &mut Effects<'_>) {
-        self.bear_witness(participant, effects);
+    /// Whatever was under way to this participant may have been lost.
+    pub(crate) fn say_again(&mut self, participant: u32, effects: &mut Effects<'_>) {
         let mut txns: Vec<TxnId> = self.txns.keys().copied().collect();
         txns.sort_unstable();
         for txn in txns {
@@ -122,6 +123,32 @@ impl Coordinator {
                 Txn::Delivering(delivery) => self.tell_again(txn, delivery, Some(participant), effects),
             }
         }
+    }
+
+    /// Nobody waits for this participant's acknowledgements any more: its log is lost. The transactions that nobody else has to
+    /// be told of, which are finished now, and how many it was to be told of.
+    pub(crate) fn give_up_deliveries(&mut self, participant: u32) -> (Vec<TxnId>, u32) {
+        let mut finished = Vec::new();
+        let mut given_up = 0;
+        for (txn, known) in &mut self.txns {
+            let Txn::Delivering(delivery) = known else { continue };
+            let before = delivery.unacked.len();
+            delivery.unacked.retain(|(unacked, _)| *unacked != participant);
+            given_up += u32::from(delivery.unacked.len() < before);
+            if delivery.unacked.is_empty() {
+                finished.push(*txn);
+            }
+        }
+        if let Some(load) = self.load.get_mut(&participant) {
+            load.txns -= given_up as usize;
+        }
+        finished.sort_unstable();
+        for txn in &finished {
+            if let Some((attempt, digest)) = self.forget_delivery(*txn) {
+                self.remember(*txn, attempt, digest);
+            }
+        }
+        (finished, given_up)
     }
 
     /// Takes a delivery off the books.

@@ -5,7 +5,7 @@
 //! - `admission.rs`, `attempt.rs`, `delivery.rs`: a transaction's life, in this order.
 //! - `transaction.rs`: the states of a transaction.
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
-//! - `witness.rs`: what participants said of the places of their records, and were told of those here.
+//! - `peers.rs`: which process of each participant is heeded, what its claims say of this log, and what is presumed.
 //! - `status.rs`: questions about transactions that this coordinator does not remember.
 //! - `state.rs`: all of its state as text.
 //! - [`Config`]: what it can be told.
@@ -25,11 +25,11 @@ mod attempt;
 mod config;
 mod delivery;
 mod machine;
+mod peers;
 mod split;
 mod state;
 mod status;
 mod transaction;
-mod witness;
 
 pub use config::Config;
 pub use machine::Coordinator;

@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use planted::planted;
-use protocol::limits::DECIDED_BYTES_MAX;
+use protocol::limits::{DECIDED_BYTES_MAX, PARTICIPANTS_MAX};
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, Evidence, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Refusal, Retention, Role,
-    StartError, Tick, Timers, TxnId,
+    Effects, Evidence, Fencing, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Reason, Record,
+    Refusal, Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome, UnwelcomeReason,
 };
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
 use crate::attempt::Ballot;
 use crate::delivery::ELSEWHERE;
+use crate::peers::Doubt;
 use crate::status::StatusQuestion;
 use crate::transaction::{Decision, Delivery, Phase, Txn, Vote};
-use crate::witness::Doubt;
 
 /// A coordinator.
 pub struct Coordinator {
     pub(crate) config: Config,
-    pub(crate) epoch: u32,
+    /// Which process this is, and which it heeds of each participant.
+    pub(crate) fencing: Fencing,
     pub(crate) bins: Option<BinTable>,
     pub(crate) txns: HashMap<TxnId, Txn, FxBuildHasher>,
     /// For each participant, the transactions in which it has part.
@@ -34,7 +35,7 @@ pub struct Coordinator {
     /// Counts the questions to participants since the start.
     pub(crate) last_question: u32,
     pub(crate) evidence: Evidence,
-    /// Questions of participants that wait for witnesses, by transaction and asker.
+    /// Questions of participants that wait for claims, by transaction and asker.
     pub(crate) doubts: BTreeMap<(TxnId, u32), Doubt>,
     pub(crate) timers: Timers,
     pub(crate) last_admitted_us: u64,
@@ -64,7 +65,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            epoch: 0,
+            fencing: Fencing::new(PARTICIPANTS_MAX),
             bins: None,
             txns: HashMap::default(),
             load: BTreeMap::new(),
@@ -122,7 +123,17 @@ impl Coordinator {
 impl Machine for Coordinator {
     fn replay(&mut self, at: Position, record: Record) {
         match record {
-            Record::Started { epoch } => self.epoch = epoch.max(self.epoch),
+            Record::Started { epoch, start } => self.fencing.replay_start(epoch, start),
+            Record::Starts(starts) => {
+                starts.into_iter().for_each(|(epoch, start)| self.fencing.replay_start(epoch, start))
+            }
+            Record::Fenced { peer, process } => {
+                self.fencing.replay_fence(peer, process);
+                if process.log == 0 {
+                    self.evidence.forget_log(peer);
+                    _ = self.give_up_deliveries(peer);
+                }
+            }
             Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
             Record::Decided { .. } | Record::DecidedAgain { .. } if planted!("decision-not-replayed") => {}
             Record::Decided { txn, attempt, digest, participants } => {
@@ -142,7 +153,7 @@ impl Machine for Coordinator {
             }
             Record::Stated(stated) => stated.into_iter().for_each(|(participant, at)| self.heard(participant, at)),
             Record::StatedDecisions(stated) => {
-                stated.into_iter().for_each(|(participant, at)| self.evidence.tell(participant, at));
+                stated.into_iter().for_each(|(participant, at)| self.evidence.told_until(participant, at));
             }
             Record::LossAccepted { until } => self.evidence.accept(until),
             Record::Outcomes(outcomes) => {
@@ -153,11 +164,11 @@ impl Machine for Coordinator {
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
-            | Record::Fenced { .. } => unreachable!("a participant's record in a coordinator's log"),
+            | Record::Retired { .. } => unreachable!("a participant's record in a coordinator's log"),
         }
     }
 
-    fn start(&mut self, now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError> {
+    fn start(&mut self, now: Tick, origin: Origin, effects: &mut Effects<'_>) -> Result<(), StartError> {
         let configured = BinTable::even(&self.config.participants);
         match &self.bins {
             None => {
@@ -170,8 +181,7 @@ impl Machine for Coordinator {
             }
             Some(_) => {}
         }
-        self.epoch += u32::from(!planted!("epoch-not-raised") || self.epoch == 0);
-        effects.log(&Record::Started { epoch: self.epoch });
+        self.fencing.start(origin, effects);
         self.committed.settle();
         self.timers.clear();
         for (txn, known) in &mut self.txns {
@@ -181,6 +191,14 @@ impl Machine for Coordinator {
             }
         }
         Ok(())
+    }
+
+    fn welcome(&self, node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        if node.role() == Role::Participant && self.config.participants.contains(&node.number()) {
+            self.fencing.welcome(node.number(), process)
+        } else {
+            Err(UnwelcomeReason::WrongRole.into())
+        }
     }
 
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
@@ -208,13 +226,13 @@ impl Machine for Coordinator {
         self.timers.next()
     }
 
-    fn epoch(&self) -> u32 {
-        self.epoch
+    fn process(&self) -> Process {
+        self.fencing.own()
     }
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
         if from == 0 {
-            effects.log(&Record::Started { epoch: self.epoch });
+            self.fencing.log(effects);
             if let Some(bins) = &self.bins {
                 effects.log(&Record::Bins { owners: bins.owners().to_vec() });
             }
@@ -263,6 +281,7 @@ impl Coordinator {
         match message {
             Message::Submit(submit) => self.on_submit(now, client, &submit, effects),
             Message::AskStatus { txn } => self.on_ask_status(now, client, txn, effects),
+            Message::ReplaceLog { role, node } => self.on_replace_log(client, role, node, effects),
             Message::Hello(_)
             | Message::Committed { .. }
             | Message::Aborted { .. }
@@ -271,7 +290,12 @@ impl Coordinator {
             | Message::Prepare(_)
             | Message::Commit { .. }
             | Message::Abort { .. }
-            | Message::Witness { .. }
+            | Message::Claim { .. }
+            | Message::Accept { .. }
+            | Message::Superseded { .. }
+            | Message::Unwelcome(_)
+            | Message::Retire { .. }
+            | Message::PeerChanged { .. }
             | Message::AskOutcome { .. }
             | Message::VoteYes { .. }
             | Message::VoteReadOnly { .. }
@@ -288,8 +312,13 @@ impl Coordinator {
     }
 
     fn handle_participant(&mut self, now: Tick, participant: u32, message: Message, effects: &mut Effects<'_>) {
+        if !self.fencing.is_current(participant) && !opens(&message) {
+            // Another process may be on the line at any time; it is asked again when it was accepted.
+            return;
+        }
         match message {
-            Message::Hello(_) => self.on_hello(participant, effects),
+            Message::Hello(hello) => self.on_hello(participant, hello.process, effects),
+            Message::Claim { by, known, stated } => self.on_claim(participant, by, known, stated, effects),
             Message::VoteYes { txn, attempt, prepared_at, results } => {
                 let vote = Vote::Yes { prepared_at, results };
                 self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
@@ -307,11 +336,13 @@ impl Coordinator {
             Message::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
             // The decision stands; the driver has told the operator. It is sent again, and when
             // the promise is back (from a copy of the log), it will be kept.
-            Message::PrepareLost { .. } | Message::LogLost { .. } => {}
+            Message::PrepareLost { .. }
+            | Message::LogLost { .. }
+            | Message::Superseded { .. }
+            | Message::Unwelcome(_) => {}
             Message::AskDecision { txn, attempt, participants } => {
                 self.on_doubt(participant, txn, Doubt { attempt, participants }, effects);
             }
-            Message::Witness { stated } => self.on_witness(participant, stated, effects),
             Message::Outcome { txn, question, known } => self.on_outcome(participant, (txn, question), known, effects),
             Message::Submit(_)
             | Message::AskStatus { .. }
@@ -322,9 +353,18 @@ impl Coordinator {
             | Message::Prepare(_)
             | Message::Commit { .. }
             | Message::Abort { .. }
+            | Message::Accept { .. }
+            | Message::ReplaceLog { .. }
+            | Message::Retire { .. }
+            | Message::PeerChanged { .. }
             | Message::AskOutcome { .. }
             | Message::AskStats
             | Message::Stats(_) => {}
         }
     }
+}
+
+/// Whether a participant says it before its process is accepted.
+fn opens(message: &Message) -> bool {
+    matches!(message, Message::Hello(_) | Message::Claim { .. })
 }

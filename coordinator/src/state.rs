@@ -10,7 +10,7 @@ impl fmt::Debug for Coordinator {
         // Each field is named, so that a new one has to be thought of here.
         let Self {
             config: _, // never changes
-            epoch,
+            fencing,
             bins,
             txns,
             load,
@@ -27,7 +27,7 @@ impl fmt::Debug for Coordinator {
         } = self;
         let checksum = |sum: u64, owner: &u32| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*owner);
         f.debug_struct("Coordinator")
-            .field("epoch", epoch)
+            .field("fencing", fencing)
             .field("bins", &bins.as_ref().map(|bins| bins.owners().iter().fold(0, checksum)))
             .field("txns", &txns.iter().collect::<BTreeMap<_, _>>())
             .field("load", load)

@@ -93,7 +93,7 @@ impl Coordinator {
         let awaited = self.config.participants.clone();
         self.last_question += 1;
         // No answer to a question of an earlier start is taken for one to this.
-        let number = u64::from(self.epoch) << 32 | u64::from(self.last_question);
+        let number = u64::from(self.fencing.own().epoch) << 32 | u64::from(self.last_question);
         let mut clients = self.questions.remove(&txn).map_or_else(Vec::new, |earlier| earlier.clients);
         clients.push((client, wish));
         self.questions.insert(txn, StatusQuestion::new(number, clients, awaited, due));

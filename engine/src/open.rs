@@ -82,6 +82,7 @@ pub(crate) fn open(
     write_both(disk, &mut superblock, &mut write_first)?;
 
     report.incarnation = superblock.incarnation;
+    report.opening_id = disk.random_u64().max(1);
     for Cut { file, offset, from, to, reason, .. } in &report.cuts {
         tracing::warn!(
             file,

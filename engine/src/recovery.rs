@@ -39,6 +39,8 @@ pub struct Cut {
 pub struct RecoveryReport {
     /// Random number that names the log.
     pub log_id: u64,
+    /// Drawn at random at this opening; not 0.
+    pub opening_id: u64,
     /// Whose log it is.
     pub owner: Owner,
     /// The log did not exist before.
@@ -78,6 +80,7 @@ impl RecoveryReport {
     pub(crate) fn new(superblock: &Superblock, rule: Rule, direct: bool) -> RecoveryReport {
         RecoveryReport {
             log_id: superblock.log_id,
+            opening_id: 0,
             owner: superblock.owner,
             created: rule == Rule::NewLog,
             clean: superblock.clean && rule != Rule::NewLog,

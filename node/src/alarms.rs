@@ -67,8 +67,8 @@ fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Mes
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
         let stops = match of {
-            Role::Participant => "promises nothing any more",
-            Role::Coordinator | Role::Client => "begins nothing any more and leaves in doubt what it does not know",
+            Role::Participant => format!("promises nothing to {to} {to_number}"),
+            Role::Coordinator | Role::Client => "begins nothing and leaves in doubt what it does not know".to_owned(),
         };
         tracing::error!(
             %stated,
@@ -76,10 +76,22 @@ fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Mes
             loser = %loser,
             told = %told,
             withheld,
-            "the log of {of} {number} has lost records that it had told {to} {to_number} of; it {stops}: stop it, keep \
-             its data directory, and restore the newest copy, or give up what is lost with \
-             `assent wal repair --accept-loss-after {}`",
+            "{to} {to_number} claims a record that the log of {of} {number} has lost, or never had; {of} {number} {stops}: \
+             stop it, keep its data directory, and restore the newest copy, or give up what is lost with \
+             `assent wal repair --accept-loss-after {}`; if {to} {to_number} is the one that errs, see to it instead",
             stated.lsn.0
+        );
+    } else if let Message::Superseded { known } = message
+        && let Some(withheld) = hub.alarms.pass(now.0)
+    {
+        tracing::error!(
+            superseded = %loser,
+            by = %known,
+            told = %told,
+            withheld,
+            "{to} {to_number} has accepted a process of {of} {number} that this data directory of {of} {number} knows nothing \
+             of: it is an older copy, or another copy of it was used; the two say nothing more to each other: stop \
+             {of} {number} and start the newest copy of its data directory, or give up its log with `assent replace`"
         );
     }
 }

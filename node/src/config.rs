@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// The participants to connect to, by number, with their addresses. Empty for a participant.
     pub peers: Vec<(u32, String)>,
+    /// Its epoch is at least this one, however often its log was started.
+    pub first_epoch: u32,
     /// Size of a log segment, for a new log.
     pub segment_bytes: u64,
     /// Segments that the log may have.
@@ -196,6 +198,7 @@ impl Config {
                 listen: String::new(),
                 data: PathBuf::new(),
                 peers: Vec::new(),
+                first_epoch: 1,
                 segment_bytes: 0,
                 segments_max: 0,
                 checkpoint_bytes: 0,

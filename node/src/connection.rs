@@ -17,7 +17,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::codec::Reader;
 use protocol::frame::{FrameError, FrameReader};
-use protocol::{ClusterId, Message, NodeId, Role};
+use protocol::{ClusterId, Message, NodeId, Process, Role, Unwelcome, UnwelcomeReason};
 use tokio::sync::Notify;
 use tokio_uring::net::TcpStream;
 
@@ -57,9 +57,11 @@ pub(crate) enum CloseReason {
     WrongPeer { role: Role, node: u32, expected: u32 },
     #[error("a {found} has no business with a {own}; connect it to another node")]
     WrongRole { found: Role, own: Role },
-    #[error("a later start of the same coordinator, with epoch {current}, is connected; this one has epoch {found}")]
-    StaleEpoch { found: u32, current: u32 },
-    #[error("the same coordinator has connected anew")]
+    #[error("{node} with {process} is refused, {unwelcome}")]
+    Unwelcome { node: NodeId, process: Process, unwelcome: Unwelcome },
+    #[error("the peer refuses this process, {own}, {unwelcome}")]
+    TurnedAway { own: Process, unwelcome: Unwelcome },
+    #[error("the same node has connected anew")]
     Replaced,
     #[error("a {from} may not send {message} to a {own}")]
     NotAllowed { from: Role, own: Role, message: &'static str },
@@ -72,10 +74,47 @@ pub(crate) enum CloseReason {
         "a frame asks for the figures more than {ASK_STATS_PER_FRAME_MAX} times; ask once, and wait for the answer"
     )]
     TooManyQuestions,
-    #[error("{role} {node} is no number of a node; give it an --id from 1 to {max}", max = u32::MAX - 1)]
-    WrongNumber { role: Role, node: u32 },
+    #[error(
+        "the hello names {role} {node} with {process}: a node has a number from 1 to {max}, a log id, an epoch and a start \
+         id, none of them 0; a client has only zeros",
+        max = u32::MAX - 1
+    )]
+    InvalidHello { role: Role, node: u32, process: Process },
     #[error("this node stops")]
     Stopping,
+}
+
+impl CloseReason {
+    /// What the peer is told before the connection ends, if it can be told.
+    fn on_the_wire(&self) -> Option<Unwelcome> {
+        let reason = match self {
+            Self::Unwelcome { unwelcome, .. } => return Some(*unwelcome),
+            Self::WrongCluster { .. } => UnwelcomeReason::WrongCluster,
+            Self::WrongRole { .. } => UnwelcomeReason::WrongRole,
+            Self::InvalidHello { .. } => UnwelcomeReason::InvalidHello,
+            Self::ByPeer
+            | Self::WithinFrame
+            | Self::Io(_)
+            | Self::Frame(_)
+            | Self::HelloTimeout
+            | Self::FrameTimeout
+            | Self::TooMuchUnfinished
+            | Self::NoHello(_)
+            | Self::WrongPeer { .. }
+            | Self::TurnedAway { .. }
+            | Self::Replaced
+            | Self::NotAllowed { .. }
+            | Self::OutboxFull { .. }
+            | Self::TooManyQuestions
+            | Self::Stopping => return None,
+        };
+        Some(reason.into())
+    }
+
+    /// Whether an operator has to look: which process may speak for a number is not what it should be.
+    pub(crate) fn is_alarm(&self) -> bool {
+        matches!(self, Self::Unwelcome { .. } | Self::TurnedAway { .. })
+    }
 }
 
 /// What carries a connection, as far as ending it goes.
@@ -100,8 +139,10 @@ pub(crate) struct Connection {
     pub(crate) is_asked: bool,
     /// Who is at the other end, once it has said so.
     pub(crate) node: Cell<Option<NodeId>>,
-    /// The epoch that it announced.
-    pub(crate) epoch: Cell<u32>,
+    /// The process that it announced.
+    pub(crate) process: Cell<Process>,
+    /// Whether what it says is heard: it is welcome, and no later connection has taken its place.
+    pub(crate) is_heard: Cell<bool>,
     pub(crate) outbox: RefCell<Outbox>,
     /// Messages that the machine is to have once the outbox has room for their answers, in order.
     /// Bounded: nothing is read meanwhile, but for the read that was in flight.
@@ -113,6 +154,8 @@ pub(crate) struct Connection {
     /// Wakes the reader, when it waits for the outbox or for the end.
     has_drained: Notify,
     closed: RefCell<Option<CloseReason>>,
+    /// Why it ends once the last word has left.
+    leaving: RefCell<Option<CloseReason>>,
     is_closed: Cell<bool>,
     /// Bytes of a frame that is not whole yet, and since when.
     unfinished: Cell<usize>,
@@ -129,13 +172,15 @@ impl Connection {
             opened_us,
             is_asked,
             node: Cell::new(None),
-            epoch: Cell::new(0),
+            process: Cell::new(Process::NONE),
+            is_heard: Cell::new(false),
             outbox: RefCell::default(),
             kept: RefCell::default(),
             is_listed: Cell::new(false),
             has_bytes: Notify::new(),
             has_drained: Notify::new(),
             closed: RefCell::new(None),
+            leaving: RefCell::new(None),
             is_closed: Cell::new(false),
             unfinished: Cell::new(0),
             unfinished_since_us: Cell::new(0),
@@ -153,6 +198,33 @@ impl Connection {
         self.line.shutdown(Shutdown::Both);
         self.has_bytes.notify_one();
         self.has_drained.notify_one();
+    }
+
+    /// Refuses the peer: tells it why if it can be told, then ends the connection. Nothing that it says is heard any more.
+    pub(crate) fn refuse(&self, reason: CloseReason) {
+        self.is_heard.set(false);
+        match reason.on_the_wire() {
+            Some(unwelcome) => {
+                self.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Unwelcome(unwelcome));
+                *self.leaving.borrow_mut() = Some(reason);
+                self.has_bytes.notify_one();
+            }
+            None => self.close(reason),
+        }
+    }
+
+    /// Whether it ends as soon as its last word has left.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.borrow().is_some()
+    }
+
+    /// A write has ended: if that was the last word, so does the connection.
+    pub(crate) fn written(&self) {
+        self.outbox.borrow_mut().written();
+        let has_said_all = !self.outbox.borrow().is_ready();
+        if has_said_all && let Some(reason) = self.leaving.borrow_mut().take() {
+            self.close(reason);
+        }
     }
 
     /// Takes nothing more from the peer; what waits for it may still leave.
@@ -228,7 +300,7 @@ async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>, stream: Rc<TcpStrea
                 if let Err(error) = result {
                     return connection.close(error.into());
                 }
-                connection.outbox.borrow_mut().written();
+                connection.written();
                 connection.has_drained.notify_one();
                 let may_hand_on = connection.is_keeping() && !connection.is_congested(hub.outbox_bytes_max);
                 if may_hand_on || hub.is_stopping.get() {
@@ -343,10 +415,19 @@ impl Intake {
         let mut questions = 0;
         while reader.remaining() > 0 {
             let message = Message::decode(&mut reader).map_err(FrameError::from)?;
+            if self.connection.is_leaving() {
+                return Ok(());
+            }
             let Some(node) = self.connection.node.get() else {
-                greet(&self.hub, &self.connection, self.expected, &message)?;
+                match greet(&self.hub, &self.connection, self.expected, &message) {
+                    Ok(()) => self.hub.inbox.borrow_mut().push((Rc::clone(&self.connection), message)),
+                    Err(reason) => self.connection.refuse(reason),
+                }
                 continue;
             };
+            if let Message::Unwelcome(unwelcome) = message {
+                return Err(CloseReason::TurnedAway { own: self.hub.hello.process, unwelcome });
+            }
             if !roles::may_send(node.role(), own, &message) {
                 return Err(CloseReason::NotAllowed { from: node.role(), own, message: roles::name(&message) });
             }
@@ -354,7 +435,7 @@ impl Intake {
             if questions > ASK_STATS_PER_FRAME_MAX {
                 return Err(CloseReason::TooManyQuestions);
             }
-            self.hub.inbox.borrow_mut().push((node, message));
+            self.hub.inbox.borrow_mut().push((Rc::clone(&self.connection), message));
         }
         Ok(())
     }

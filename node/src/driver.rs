@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use engine::{Disk, Store};
 use planted::planted;
-use protocol::{Effects, Machine, Message, NodeId, Outbox, Tick};
+use protocol::{Effects, Machine, Message, NodeId, Outbox, Role, Tick};
 use tokio::time::{Instant, Sleep};
 
 use crate::alarms::{Watched, look_at_arrived};
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
+use crate::connection::{CloseReason, Connection};
 use crate::error::NodeError;
 use crate::figures::Figures;
 use crate::hub::Hub;
@@ -47,7 +48,7 @@ pub(crate) struct Driver<M, D> {
     scrub: Arc<ScrubLink>,
     checkpoint: Checkpoint,
     /// What is being taken in; its memory is kept.
-    batch: Vec<(NodeId, Message)>,
+    batch: Vec<(Rc<Connection>, Message)>,
     hello_timeout: Duration,
     sweep_at: Tick,
     turns: u64,
@@ -132,14 +133,40 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         if planted!("last-message-dropped") {
             _ = batch.pop();
         }
-        for (from, message) in batch.drain(..) {
-            if let Some(message) = peers.pass_or_keep(from, message) {
+        for (connection, message) in batch.drain(..) {
+            let Some(from) = connection.node.get() else { continue };
+            if let Message::Hello(_) = message
+                && !self.introduce(from, &connection, &mut peers)
+            {
+                continue;
+            }
+            // One that was refused, or whose place another one has taken, is not heard.
+            if connection.is_heard.get()
+                && let Some(message) = peers.pass_or_keep(&connection, message)
+            {
                 self.hand(now, from, message, &mut peers);
             }
         }
         if batch.capacity() <= KEPT_QUEUE_ENTRIES_MAX {
             self.batch = batch;
         }
+    }
+
+    /// Lets a process that is welcome take its place, and refuses any other; whether it was welcome.
+    fn introduce(&self, node: NodeId, connection: &Rc<Connection>, peers: &mut Peers) -> bool {
+        let (process, address) = (connection.process.get(), connection.address);
+        let is_client = node.role() == Role::Client;
+        if !is_client && let Err(unwelcome) = self.machine.welcome(node, process) {
+            connection.refuse(CloseReason::Unwelcome { node, process, unwelcome });
+            return false;
+        }
+        peers.introduce(node, connection);
+        if is_client {
+            tracing::debug!(peer = %node, %address, "connected");
+        } else {
+            tracing::info!(peer = %node, %address, epoch = process.epoch, "connected");
+        }
+        true
     }
 
     fn hand(&mut self, now: Tick, from: NodeId, message: Message, peers: &mut Peers) {
@@ -231,7 +258,7 @@ mod tests {
     use engine::{Options, Owner, Table, Worker};
     use protocol::frame::{self, FRAME_HEADER_BYTES};
     use protocol::message::{Hello, KnownOutcome};
-    use protocol::{ClusterId, Position, Record, Role, StartError, TxnId};
+    use protocol::{ClusterId, Origin, Position, Process, Record, Role, StartError, TxnId, Unwelcome};
 
     use super::*;
     use crate::connection::serve;
@@ -243,7 +270,7 @@ mod tests {
     impl Machine for Logger {
         fn replay(&mut self, _at: Position, _record: Record) {}
 
-        fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+        fn start(&mut self, _now: Tick, _origin: Origin, _effects: &mut Effects<'_>) -> Result<(), StartError> {
             Ok(())
         }
 
@@ -260,8 +287,12 @@ mod tests {
             None
         }
 
-        fn epoch(&self) -> u32 {
-            0
+        fn welcome(&self, _node: NodeId, _process: Process) -> Result<(), Unwelcome> {
+            Ok(())
+        }
+
+        fn process(&self) -> Process {
+            Process::NONE
         }
 
         fn checkpoint(&mut self, _from: u64, _effects: &mut Effects<'_>) -> Option<u64> {
@@ -270,7 +301,7 @@ mod tests {
     }
 
     fn hello(role: Role) -> Hello {
-        Hello { role, node: 1, cluster: ClusterId(1), epoch: 1 }
+        Hello { role, node: 1, cluster: ClusterId(1), process: Process { log: 1, epoch: 1, start: 1 } }
     }
 
     fn driver(memory: &Memory) -> Driver<Logger, MemoryDisk> {

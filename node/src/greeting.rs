@@ -1,8 +1,6 @@
 //! The first message of a connection: who is it, and is it welcome here? Not here: what it may say
 //! afterwards (`roles`).
 
-use std::rc::Rc;
-
 use protocol::message::Hello;
 use protocol::{Message, NodeId, Role};
 
@@ -19,10 +17,11 @@ pub(crate) enum Expected {
     Participant(u32),
 }
 
-/// Takes the first message of a connection, and passes it on to the machine if its sender is welcome.
+/// Takes the first message of a connection: notes who is at the other end, if it can be that one. Whether this very process
+/// may be is the machine's to say (`driver`).
 pub(crate) fn greet(
     hub: &Hub,
-    connection: &Rc<Connection>,
+    connection: &Connection,
     expected: Expected,
     first: &Message,
 ) -> Result<(), CloseReason> {
@@ -33,29 +32,31 @@ pub(crate) fn greet(
     if hello.cluster != own.cluster {
         return Err(CloseReason::WrongCluster { found: hello.cluster, own: own.cluster });
     }
-    // The number of no node: `id` ends below it.
-    if hello.role != Role::Client && hello.node == u32::MAX {
-        return Err(CloseReason::WrongNumber { role: hello.role, node: hello.node });
+    if !names_somebody(&hello) {
+        return Err(CloseReason::InvalidHello { role: hello.role, node: hello.node, process: hello.process });
     }
-    let mut peers = hub.peers.borrow_mut();
     let node = match expected {
         Expected::Participant(number) => dialled(hello, number)?,
         Expected::Anyone => match (hello.role, own.role) {
-            (Role::Client, _) => peers.new_client(),
+            (Role::Client, _) => hub.peers.borrow_mut().new_client(),
             (Role::Coordinator, Role::Participant) => NodeId::coordinator(hello.node),
             (found, own) => return Err(CloseReason::WrongRole { found, own }),
         },
     };
-    connection.epoch.set(hello.epoch);
-    peers.introduce(node, connection)?;
     connection.node.set(Some(node));
-    if node.role() == Role::Client {
-        tracing::debug!(peer = %node, address = %connection.address, "connected");
-    } else {
-        tracing::info!(peer = %node, address = %connection.address, epoch = hello.epoch, "connected");
-    }
-    hub.inbox.borrow_mut().push((node, Message::Hello(hello)));
+    connection.process.set(hello.process);
     Ok(())
+}
+
+/// A daemon has a number, a log, an epoch and a start; a client has nothing of that.
+fn names_somebody(hello: &Hello) -> bool {
+    let Hello { role, node, process, .. } = *hello;
+    match role {
+        Role::Client => node == 0 && !process.is_some(),
+        Role::Coordinator | Role::Participant => {
+            node > 0 && node < u32::MAX && process.log != 0 && process.epoch != 0 && process.start != 0
+        }
+    }
 }
 
 fn dialled(hello: Hello, expected: u32) -> Result<NodeId, CloseReason> {

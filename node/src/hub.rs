@@ -1,14 +1,15 @@
 //! What the driver and the tasks of all connections share. One thread, so no locks.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use protocol::Message;
 use protocol::message::Hello;
-use protocol::{Message, NodeId};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::connection::Served;
+use crate::connection::{Connection, Served};
 use crate::peers::Peers;
 use crate::warning::WarningLimit;
 
@@ -21,7 +22,7 @@ pub(crate) struct Hub {
     pub(crate) outbox_bytes_max: usize,
     pub(crate) peers: RefCell<Peers>,
     /// Messages since the driver's last turn. Bounded: a connection reads again only after that turn.
-    pub(crate) inbox: RefCell<Vec<(NodeId, Message)>>,
+    pub(crate) inbox: RefCell<Vec<(Rc<Connection>, Message)>>,
     /// Bytes of unfinished frames on all connections.
     pub(crate) unfinished: Cell<usize>,
     pub(crate) is_stopping: Cell<bool>,
@@ -53,6 +54,11 @@ impl Hub {
         match (reason, served.node) {
             (ByPeer | Stopping, node) => {
                 tracing::debug!(%address, node = node.map(tracing::field::display), %reason, "connection ended");
+            }
+            (_, node) if reason.is_alarm() => {
+                if let Some(withheld) = self.alarms.pass(self.clock.now().0) {
+                    tracing::error!(%address, node = node.map(tracing::field::display), %reason, withheld, "connection refused");
+                }
             }
             (_, node) => {
                 if let Some(withheld) = self.warnings.pass(self.clock.now().0) {

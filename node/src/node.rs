@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::{DirStorage, Disk, Options, Owner, RecoveryReport, Rule, Storage, Store, Table, UringDisk, Worker};
 use protocol::message::Hello;
-use protocol::{Effects, Machine, Record, Tick};
+use protocol::{Effects, Machine, Origin, Process, Record, Tick};
 use tokio::task::JoinHandle;
 use tokio_uring::net::TcpListener;
 
@@ -62,11 +62,11 @@ async fn run_on_ring<M: Machine + 'static>(
     let began = Instant::now();
     let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
     certificate::recovered(&config, &report, &machine.in_doubt(), began.elapsed());
-    start(&config, &clock, &mut store, &mut machine, &stop).await?;
-    let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() };
+    start(&config, &clock, &report, &mut store, &mut machine, &stop).await?;
+    let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, process: machine.process() };
     let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
     let (listener, accepting) = Listener::bind(&config.listen)?;
-    log_start(&config, listener.address, machine.epoch(), &report);
+    log_start(&config, listener.address, machine.process(), &report);
     let entrances = open_entrances(&hub, &config, accepting);
     on_ready(listener.address);
 
@@ -148,11 +148,12 @@ pub(crate) fn open_log<M: Machine, D: Disk>(
 async fn start<M: Machine>(
     config: &NodeConfig,
     clock: &Clock,
+    report: &RecoveryReport,
     store: &mut Store<UringDisk>,
     machine: &mut M,
     stop: &Stop,
 ) -> Result<(), NodeError> {
-    start_machine(config, clock.now(), store, machine)?;
+    start_machine(config, clock.now(), report, store, machine)?;
     let deadline = Instant::now() + START_DURABLE;
     let end = store.end();
     while store.poll(clock.now().0)? < end {
@@ -165,13 +166,15 @@ async fn start<M: Machine>(
 pub(crate) fn start_machine<M: Machine, D: Disk>(
     config: &NodeConfig,
     now: Tick,
+    report: &RecoveryReport,
     store: &mut Store<D>,
     machine: &mut M,
 ) -> Result<(), NodeError> {
+    let origin = Origin { log: report.log_id, start: report.opening_id, first_epoch: config.first_epoch };
     // Nobody is connected: what the machine says now is said again when somebody is.
     let mut nobody = Peers::new(config.outbox_bytes_max);
     machine
-        .start(now, &mut Effects::new(&mut StoreJournal(store), &mut nobody))
+        .start(now, origin, &mut Effects::new(&mut StoreJournal(store), &mut nobody))
         .map_err(|source| NodeError::Start { data: config.data.clone(), source })
 }
 
@@ -190,7 +193,7 @@ async fn wait_for_disk(
     Ok(())
 }
 
-fn log_start(config: &NodeConfig, address: SocketAddr, epoch: u32, report: &RecoveryReport) {
+fn log_start(config: &NodeConfig, address: SocketAddr, process: Process, report: &RecoveryReport) {
     if report.superblock == Rule::SuperblockOneCopy {
         tracing::warn!(data = %config.data.display(), "one copy of the superblock was damaged; the other one was used");
     }
@@ -199,7 +202,8 @@ fn log_start(config: &NodeConfig, address: SocketAddr, epoch: u32, report: &Reco
         id = config.number,
         cluster = config.cluster.0,
         %address,
-        epoch,
+        epoch = process.epoch,
+        log = format_args!("{:016x}", process.log),
         data = %config.data.display(),
         direct_io = report.direct,
         new = report.created,

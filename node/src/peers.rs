@@ -53,18 +53,13 @@ impl Peers {
         NodeId::client(self.next_client)
     }
 
-    /// Says who is at the other end. Of two connections of a node the one of the later start stays,
-    /// and of the same start the later one.
-    pub(crate) fn introduce(&mut self, node: NodeId, connection: &Rc<Connection>) -> Result<(), CloseReason> {
-        if let Some(other) = self.by_node.get(&node) {
-            let (found, current) = (connection.epoch.get(), other.epoch.get());
-            if found < current && !other.is_closed() {
-                return Err(CloseReason::StaleEpoch { found, current });
-            }
+    /// The process at the other end is welcome: from now on it is heard under its number, and no other connection is.
+    pub(crate) fn introduce(&mut self, node: NodeId, connection: &Rc<Connection>) {
+        if let Some(other) = self.by_node.insert(node, Rc::clone(connection)) {
+            other.is_heard.set(false);
             other.close(CloseReason::Replaced);
         }
-        self.by_node.insert(node, Rc::clone(connection));
-        Ok(())
+        connection.is_heard.set(true);
     }
 
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
@@ -93,10 +88,10 @@ impl Peers {
 
     /// Hands a message back if the machine may have it now; else keeps it for a later turn, and with
     /// it all that its node says after it.
-    pub(crate) fn pass_or_keep(&mut self, from: NodeId, message: Message) -> Option<Message> {
-        let Some(connection) = self.by_node.get(&from).filter(|connection| !connection.is_closed()) else {
+    pub(crate) fn pass_or_keep(&mut self, connection: &Rc<Connection>, message: Message) -> Option<Message> {
+        if connection.is_closed() {
             return Some(message);
-        };
+        }
         let is_keeping = connection.is_keeping();
         if !is_keeping && !connection.is_congested(self.outbox_bytes_max) {
             return Some(message);

@@ -19,15 +19,19 @@ pub(crate) fn may_send(from: Role, to: Role, message: &Message) -> bool {
         | Message::PrepareLost { .. }
         | Message::AskDecision { .. }
         | Message::Outcome { .. } => from == Role::Participant && to == Role::Coordinator,
-        Message::Witness { .. } | Message::LogLost { .. } => {
+        Message::Claim { .. } | Message::Superseded { .. } | Message::LogLost { .. } => {
             matches!((from, to), (Role::Coordinator, Role::Participant) | (Role::Participant, Role::Coordinator))
         }
-        Message::AskStats => true,
+        Message::Accept { .. } => from == Role::Coordinator && to == Role::Participant,
+        Message::ReplaceLog { .. } => from == Role::Client,
+        Message::Retire { .. } => from == Role::Client && to == Role::Participant,
+        Message::AskStats | Message::Unwelcome(_) => true,
         // Only clients are told these; a daemon is no client.
         Message::Committed { .. }
         | Message::Aborted { .. }
         | Message::Busy { .. }
         | Message::Status { .. }
+        | Message::PeerChanged { .. }
         | Message::Stats(_) => false,
     }
 }
@@ -52,7 +56,13 @@ pub(crate) fn name(message: &Message) -> &'static str {
         Message::CommittedOnePhase { .. } => "CommittedOnePhase",
         Message::CommitAck { .. } => "CommitAck",
         Message::PrepareLost { .. } => "PrepareLost",
-        Message::Witness { .. } => "Witness",
+        Message::Claim { .. } => "Claim",
+        Message::Accept { .. } => "Accept",
+        Message::Superseded { .. } => "Superseded",
+        Message::Unwelcome(_) => "Unwelcome",
+        Message::ReplaceLog { .. } => "ReplaceLog",
+        Message::Retire { .. } => "Retire",
+        Message::PeerChanged { .. } => "PeerChanged",
         Message::LogLost { .. } => "LogLost",
         Message::AskDecision { .. } => "AskDecision",
         Message::Outcome { .. } => "Outcome",
@@ -64,17 +74,18 @@ pub(crate) fn name(message: &Message) -> &'static str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
-    use protocol::{Age, Attempt, ClusterId, Position, Reason, Refusal, TxnId};
+    use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+    use protocol::{Age, Attempt, ClusterId, Position, Process, Reason, Refusal, TxnId, UnwelcomeReason};
 
     use super::*;
 
     fn one_of_each() -> Vec<Message> {
         let (txn, attempt) = (TxnId(7), Attempt { epoch: 1, number: 1 });
         let refusal = Refusal::by_coordinator(Reason::Busy);
+        let process = Process::NONE;
         let (results, prepared_at) = (Vec::new(), Position::UNKNOWN);
         vec![
-            Message::Hello(Hello { role: Role::Client, node: 0, cluster: ClusterId(1), epoch: 0 }),
+            Message::Hello(Hello::client(ClusterId(1))),
             Message::Submit(Submit { txn, deadline_ms: 1, operations: Vec::new() }),
             Message::AskStatus { txn },
             Message::Committed { txn, results: None },
@@ -94,7 +105,13 @@ mod tests {
             }),
             Message::Commit { txn, attempt, prepared_at, decided_at: prepared_at },
             Message::Abort { txn, attempt },
-            Message::Witness { stated: prepared_at },
+            Message::Claim { by: process, known: process, stated: prepared_at },
+            Message::Accept { by: process, known: process },
+            Message::Superseded { known: process },
+            Message::Unwelcome(UnwelcomeReason::Copy.into()),
+            Message::ReplaceLog { role: Role::Coordinator, node: 1 },
+            Message::Retire { node: 1 },
+            Message::PeerChanged { outcome: PeerChange::Done, epoch: 1, in_doubt: 0 },
             Message::AskOutcome { txn, question: 1 },
             Message::VoteYes { txn, attempt, prepared_at, results: results.clone() },
             Message::VoteReadOnly { txn, attempt, results },
@@ -132,16 +149,29 @@ mod tests {
     #[test]
     fn the_role_table() {
         let (client, coordinator, participant) = (Role::Client, Role::Coordinator, Role::Participant);
-        assert_eq!(allowed(client, coordinator), ["Submit", "AskStatus", "AskStats"]);
-        assert_eq!(allowed(client, participant), ["AskStats"]);
+        assert_eq!(allowed(client, coordinator), ["Submit", "AskStatus", "Unwelcome", "ReplaceLog", "AskStats"]);
+        assert_eq!(allowed(client, participant), ["Unwelcome", "ReplaceLog", "Retire", "AskStats"]);
         assert_eq!(
             allowed(coordinator, participant),
-            ["Prepare", "Commit", "Abort", "Witness", "AskOutcome", "LogLost", "AskStats"]
+            [
+                "Prepare",
+                "Commit",
+                "Abort",
+                "Claim",
+                "Accept",
+                "Superseded",
+                "Unwelcome",
+                "AskOutcome",
+                "LogLost",
+                "AskStats"
+            ]
         );
         assert_eq!(
             allowed(participant, coordinator),
             [
-                "Witness",
+                "Claim",
+                "Superseded",
+                "Unwelcome",
                 "VoteYes",
                 "VoteReadOnly",
                 "VoteNo",
@@ -154,7 +184,7 @@ mod tests {
                 "AskStats"
             ]
         );
-        assert_eq!(allowed(participant, participant), ["AskStats"]);
-        assert_eq!(allowed(coordinator, coordinator), ["AskStats"]);
+        assert_eq!(allowed(participant, participant), ["Unwelcome", "AskStats"]);
+        assert_eq!(allowed(coordinator, coordinator), ["Unwelcome", "AskStats"]);
     }
 }

@@ -69,10 +69,11 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let pace = Pace::default();
         let worker = Worker::paced(pace.clone());
         let (mut store, mut machine, report) = open_log(&config, storage, disk, worker, make_machine)?;
-        start_machine(&config, Tick(now_us), &mut store, &mut machine)?;
+        start_machine(&config, Tick(now_us), &report, &mut store, &mut machine)?;
         let end = store.end();
         wait(&config, ("its first records", START_DURABLE.as_secs()), || Ok(store.poll(now_us)? >= end))?;
-        let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, epoch: machine.epoch() };
+        let hello =
+            Hello { role: config.role, node: config.number, cluster: config.cluster, process: machine.process() };
         let stop = Stop::new();
         let hub =
             Rc::new(Hub::new(Clock::Set(Rc::clone(&now)), Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
@@ -145,7 +146,8 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let (intake, line) = self.lines.get(&line)?;
         let mut outbox = intake.connection.outbox.borrow_mut();
         let bytes = outbox.take(Vec::new()).ok().filter(|_| !line.is_shut.get())?;
-        outbox.written();
+        drop(outbox);
+        intake.connection.written();
         Some(bytes)
     }
 

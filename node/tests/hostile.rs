@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use protocol::frame::{self, FRAME_HEADER_BYTES};
 use protocol::limits::FRAME_BYTES_MAX;
 use protocol::message::Hello;
-use protocol::{ClusterId, Message, Role, TxnId};
+use protocol::{ClusterId, Message, Process, Role, TxnId};
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
 
@@ -35,13 +35,15 @@ fn cluster() -> Cluster {
 
 /// A hello's frame with some of its header changed, and the header's checksum made right again.
 fn changed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-    let hello = Message::Hello(Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 });
+    let hello = Message::Hello(Hello::client(CLUSTER));
     let mut bytes = frame::single(&hello);
     change(&mut bytes);
     let checksum = crc32c::crc32c(&bytes[..16]);
     bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
+
+const PROCESS: Process = Process { log: 1, epoch: 1, start: 1 };
 
 #[test]
 fn bad_frames_close_their_connection_alone_with_a_reason() {
@@ -75,7 +77,7 @@ fn whoever_is_not_welcome_or_says_what_it_may_not_is_closed() {
     let cluster = cluster();
     let node = &cluster.coordinator;
     let mut good = Client::connect(node.address);
-    let hello = Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 };
+    let hello = Hello::client(CLUSTER);
     for (hello, reason) in [
         (Hello { cluster: ClusterId(2), ..hello }, "the peer belongs to cluster 2"),
         (Hello { role: Role::Participant, node: 1, ..hello }, "a participant has no business with a coordinator"),
@@ -160,7 +162,7 @@ fn answers_larger_than_the_outbox_arrive_all_in_order_on_one_connection() {
     let mut config = config(Role::Participant, 1, "127.0.0.1:0", data.path());
     config.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
     let node = Running::loud(config);
-    let hello = Hello { role: Role::Coordinator, node: 1, cluster: CLUSTER, epoch: 1 };
+    let hello = Hello { role: Role::Coordinator, node: 1, cluster: CLUSTER, process: PROCESS };
     let mut coordinator = Client::connect_as(node.address, hello);
     coordinator.send_together((0..QUESTIONS).map(|txn| Message::AskOutcome { txn: TxnId(txn), question: 1 }));
     // What is said while messages are kept comes after them.
@@ -197,9 +199,9 @@ fn a_frame_full_of_questions_for_the_figures_is_closed() {
 fn the_number_of_no_node_is_refused() {
     let cluster = cluster();
     let node = &cluster.participant;
-    let hello = Hello { role: Role::Coordinator, node: u32::MAX, cluster: CLUSTER, epoch: 1 };
+    let hello = Hello { role: Role::Coordinator, node: u32::MAX, cluster: CLUSTER, process: PROCESS };
     Client::connect_as(node.address, hello).assert_closed();
-    node.wait_for_log("coordinator 4294967295 is no number of a node");
+    node.wait_for_log("the hello names coordinator 4294967295");
 }
 
 #[test]

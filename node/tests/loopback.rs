@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use engine::{DumpItem, GroupKind, OpenError};
 use node::{NodeError, Stop};
 use protocol::message::{Hello, TxnStatus};
-use protocol::{Message, Role};
+use protocol::{Message, Process, Role};
 use tempfile::TempDir;
-use world::{CLUSTER, Client, Rememberer, Running, config, submit};
+use world::{CLUSTER, Client, Rememberer, Running, UNWELCOME_START, config, submit};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -198,25 +198,27 @@ fn append_unknown_record(data: &Path) {
 }
 
 #[test]
-fn a_later_start_of_a_coordinator_replaces_an_earlier_one_and_not_the_other_way() {
+fn a_process_that_is_not_welcome_is_told_why_and_does_not_take_the_place_of_another() {
     let data = TempDir::new().unwrap();
     let p = participant(data.path(), ANY);
-    let hello = |epoch| Hello { role: Role::Coordinator, node: 5, cluster: CLUSTER, epoch };
+    let hello = |start| {
+        let process = Process { log: 1, epoch: 1, start };
+        Hello { role: Role::Coordinator, node: 5, cluster: CLUSTER, process }
+    };
     let alive = |client: &mut Client| {
         client.send(&Message::AskStats);
         assert!(matches!(client.receive(), Some(Message::Stats(_))));
     };
-    let mut second = Client::connect_as(p.address, hello(2));
-    alive(&mut second);
-    Client::connect_as(p.address, hello(1)).assert_closed();
-    p.wait_for_log("a later start of the same coordinator");
-    alive(&mut second);
-    let mut again = Client::connect_as(p.address, hello(2));
+    let mut first = Client::connect_as(p.address, hello(1));
+    alive(&mut first);
+    let mut again = Client::connect_as(p.address, hello(1));
     alive(&mut again);
-    second.assert_closed();
-    let mut third = Client::connect_as(p.address, hello(3));
-    alive(&mut third);
-    again.assert_closed();
+    first.assert_closed();
+    let mut unwelcome = Client::connect_as(p.address, hello(UNWELCOME_START));
+    assert!(matches!(unwelcome.receive(), Some(Message::Unwelcome(_))));
+    unwelcome.assert_closed();
+    p.wait_for_log("is refused, copy: another process");
+    alive(&mut again);
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! - `prepare.rs`, `outcome.rs`: a transaction's life here, in this order; `active.rs`: its states.
 //! - `locks.rs`: strict two-phase locking with wait-die.
 //! - `execute.rs`: the operations.
+//! - `peers.rs`: which process of each coordinator is heeded.
 //! - `evidence.rs`: whether the log still holds what others were told that it held.
-//! - `refused.rs`: one-phase attempts that must stay refused.
+//! - `refused.rs`: attempts that must not begin any more.
 //! - `state.rs`: all of its state as text.
 //! - `limits.rs`: every maximum.
 //! - [`Config`]: what it can be told.
@@ -30,6 +31,7 @@ mod limits;
 mod locks;
 mod machine;
 mod outcome;
+mod peers;
 mod prepare;
 mod refused;
 mod room;

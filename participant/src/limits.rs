@@ -5,7 +5,7 @@
 /// log takes without a write between.
 pub(crate) const HELD_BYTES_MAX: usize = 24 << 20;
 
-/// Coordinators that this participant has ever obeyed: the latest epoch of each is kept for ever.
+/// Coordinators that this participant heeds: the latest process of each is kept until an operator retires its number.
 pub(crate) const COORDINATORS_MAX: usize = 256;
 
 /// Keys that the scans of one transaction may visit: a few hundred milliseconds, in which nothing
@@ -15,8 +15,9 @@ pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;
 /// What a promise that is logged again has more than its first record: where that stood, and its head in the log.
 pub(crate) const AGAIN_BYTES: usize = 32;
 
-/// What is logged again of coordinators: of each its epoch, and the latest places that were told, both ways.
-pub(crate) const PEERS_AGAIN_BYTES: usize = COORDINATORS_MAX * 64;
+/// What is logged again of coordinators: of each its process, and the latest places that were told, both ways; and the
+/// starts of this log.
+pub(crate) const PEERS_AGAIN_BYTES: usize = COORDINATORS_MAX * 96 + protocol::limits::STARTS_MAX * 12 + 64;
 
 const _: () = assert!(COORDINATORS_MAX <= protocol::limits::STATED_MAX);
 

@@ -1,20 +1,20 @@
 //! The participant's machine: its state, which function takes which message, and what becomes due.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use engine::Table;
 use hashbrown::HashMap;
 use planted::planted;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Effects, Evidence, InDoubt, Machine, Message, NodeId, Owed, Position, Reason, Record, Retention, Role, StartError,
-    Tick, Timers, TxnId,
+    Effects, Evidence, Fencing, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Reason, Record,
+    Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome,
 };
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
 use crate::active::{Active, Prepared};
-use crate::limits::{AGAIN_BYTES, PEERS_AGAIN_BYTES};
+use crate::limits::{AGAIN_BYTES, COORDINATORS_MAX, PEERS_AGAIN_BYTES};
 use crate::locks::{LockSet, LockTable, Mode};
 use crate::refused::Refused;
 
@@ -31,8 +31,8 @@ pub struct Participant {
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) refused: Refused,
     pub(crate) evidence: Evidence,
-    /// The latest epoch met of each coordinator.
-    pub(crate) fences: BTreeMap<u32, u32>,
+    /// Which process is heeded of each coordinator.
+    pub(crate) fencing: Fencing,
     pub(crate) timers: Timers,
     /// Transactions whose locks were granted while others ended, and which have not run yet.
     pub(crate) granted: VecDeque<TxnId>,
@@ -56,7 +56,7 @@ impl Participant {
             committed,
             refused: Refused::default(),
             evidence: Evidence::default(),
-            fences: BTreeMap::new(),
+            fencing: Fencing::new(COORDINATORS_MAX),
             timers: Timers::default(),
             granted: VecDeque::new(),
             checkpoint_until: 0,
@@ -151,22 +151,31 @@ impl Machine for Participant {
                     self.locks.release(txn);
                 }
             }
-            Record::Fenced { coordinator, epoch } => {
-                let known = self.fences.entry(coordinator).or_insert(0);
-                *known = epoch.max(*known);
+            Record::Started { epoch, start } => self.fencing.replay_start(epoch, start),
+            Record::Starts(starts) => {
+                starts.into_iter().for_each(|(epoch, start)| self.fencing.replay_start(epoch, start))
+            }
+            Record::Fenced { peer, process } => {
+                self.fencing.replay_fence(peer, process);
+                if process.log == 0 {
+                    self.evidence.forget_log(peer);
+                }
+            }
+            Record::Retired { coordinator } => {
+                self.fencing.retire(coordinator);
+                self.evidence.forget(coordinator);
             }
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
             Record::Stated(stated) => {
-                stated.into_iter().for_each(|(coordinator, at)| self.evidence.tell(coordinator, at));
+                stated.into_iter().for_each(|(coordinator, at)| self.evidence.told_until(coordinator, at));
             }
             Record::StatedDecisions(stated) => {
                 stated.into_iter().for_each(|(coordinator, at)| self.evidence.hear(coordinator, at));
             }
             Record::LossAccepted { until } => self.evidence.accept(until),
-            Record::Started { .. }
-            | Record::Bins { .. }
+            Record::Bins { .. }
             | Record::Decided { .. }
             | Record::DecidedAgain { .. }
             | Record::DecidedElsewhere { .. }
@@ -174,7 +183,8 @@ impl Machine for Participant {
         }
     }
 
-    fn start(&mut self, now: Tick, _: &mut Effects<'_>) -> Result<(), StartError> {
+    fn start(&mut self, now: Tick, origin: Origin, effects: &mut Effects<'_>) -> Result<(), StartError> {
+        self.fencing.start(origin, effects);
         self.committed.settle();
         self.timers.clear();
         for (txn, active) in &mut self.txns {
@@ -186,38 +196,15 @@ impl Machine for Participant {
         Ok(())
     }
 
+    fn welcome(&self, node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        self.fencing.welcome(node.number(), process)
+    }
+
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-        if from.role() != Role::Coordinator {
-            return;
-        }
-        let coordinator = from.number();
-        match message {
-            Message::Hello(hello) => self.on_hello(coordinator, hello.epoch, effects),
-            Message::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
-            Message::Commit { txn, attempt, prepared_at, decided_at } => {
-                self.on_commit(coordinator, (txn, attempt), prepared_at, decided_at, effects);
-            }
-            Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
-            Message::Witness { stated } => self.on_witness(coordinator, stated, effects),
-            Message::AskOutcome { txn, question } => self.on_ask_outcome(coordinator, (txn, question), effects),
-            // The driver has told the operator.
-            Message::LogLost { .. }
-            | Message::Submit(_)
-            | Message::AskStatus { .. }
-            | Message::Committed { .. }
-            | Message::Aborted { .. }
-            | Message::Busy { .. }
-            | Message::Status { .. }
-            | Message::VoteYes { .. }
-            | Message::VoteReadOnly { .. }
-            | Message::VoteNo { .. }
-            | Message::CommittedOnePhase { .. }
-            | Message::CommitAck { .. }
-            | Message::PrepareLost { .. }
-            | Message::AskDecision { .. }
-            | Message::Outcome { .. }
-            | Message::AskStats
-            | Message::Stats(_) => {}
+        match from.role() {
+            Role::Coordinator => self.handle_coordinator(now, from.number(), message, effects),
+            Role::Client => self.handle_operator(from, &message, effects),
+            Role::Participant => {}
         }
         self.run_granted(now, effects);
     }
@@ -237,15 +224,13 @@ impl Machine for Participant {
         self.timers.next()
     }
 
-    fn epoch(&self) -> u32 {
-        0
+    fn process(&self) -> Process {
+        self.fencing.own()
     }
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
         if from == 0 {
-            for (coordinator, epoch) in &self.fences {
-                effects.log(&Record::Fenced { coordinator: *coordinator, epoch: *epoch });
-            }
+            self.fencing.log(effects);
             for active in self.txns.values_mut() {
                 if let Active::Prepared(prepared) = active
                     && !planted!("promises-forgotten")
@@ -283,6 +268,54 @@ impl Machine for Participant {
         promised.sort_unstable();
         promised
     }
+}
+
+impl Participant {
+    fn handle_coordinator(&mut self, now: Tick, coordinator: u32, message: Message, effects: &mut Effects<'_>) {
+        if !self.fencing.is_current(coordinator) && !opens(&message) {
+            // Only the process that was accepted decides anything. Another one may be on the line at any time.
+            return;
+        }
+        match message {
+            Message::Hello(hello) => self.on_hello(coordinator, hello.process, effects),
+            Message::Claim { by, known, stated } => self.on_claim(coordinator, by, known, stated, effects),
+            Message::Accept { by, known } => self.on_accept(coordinator, by, known, effects),
+            Message::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
+            Message::Commit { txn, attempt, prepared_at, decided_at } => {
+                self.on_commit(coordinator, (txn, attempt), prepared_at, decided_at, effects);
+            }
+            Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
+            Message::AskOutcome { txn, question } => self.on_ask_outcome(coordinator, (txn, question), effects),
+            // The driver has told the operator.
+            Message::LogLost { .. }
+            | Message::Superseded { .. }
+            | Message::Unwelcome(_)
+            | Message::Submit(_)
+            | Message::AskStatus { .. }
+            | Message::Committed { .. }
+            | Message::Aborted { .. }
+            | Message::Busy { .. }
+            | Message::Status { .. }
+            | Message::VoteYes { .. }
+            | Message::VoteReadOnly { .. }
+            | Message::VoteNo { .. }
+            | Message::CommittedOnePhase { .. }
+            | Message::CommitAck { .. }
+            | Message::PrepareLost { .. }
+            | Message::AskDecision { .. }
+            | Message::Outcome { .. }
+            | Message::ReplaceLog { .. }
+            | Message::Retire { .. }
+            | Message::PeerChanged { .. }
+            | Message::AskStats
+            | Message::Stats(_) => {}
+        }
+    }
+}
+
+/// Whether a coordinator says it before its process is accepted. A prepare is answered with NO until then.
+fn opens(message: &Message) -> bool {
+    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accept { .. } | Message::Prepare(_))
 }
 
 pub(crate) fn locks_of_promise(promise: &Promise) -> LockSet {

@@ -3,10 +3,9 @@
 use planted::planted;
 use protocol::message::KnownOutcome;
 use protocol::record::{CommittedOutcome, Promise};
-use protocol::{Attempt, Effects, Lsn, Message, NodeId, Position, Record, TxnId};
+use protocol::{Attempt, Effects, Lsn, Message, NodeId, Position, Reason, Record, Refusal, TxnId};
 
 use crate::active::{Active, Prepared};
-use crate::limits::COORDINATORS_MAX;
 use crate::machine::Participant;
 
 impl Participant {
@@ -67,7 +66,16 @@ impl Participant {
         self.committed.remember(txn, CommittedOutcome { txn, attempt, digest, coordinator });
     }
 
+    /// Ends this attempt and every earlier one. That is remembered: a late copy of its prepare must not begin it anew.
     pub(crate) fn on_abort(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, effects: &mut Effects<'_>) {
+        if attempt.epoch > self.fencing.epoch_of(coordinator) {
+            // Nobody has begun that yet.
+            return;
+        }
+        if self.committed.get(txn).is_none() {
+            let refusal = Refusal::by_participant(self.config.node, Reason::Ended);
+            self.refused.remember(coordinator, txn, attempt, refusal);
+        }
         let meant = self.txns.get(&txn).is_some_and(|active| {
             active.coordinator() == coordinator && (active.attempt() <= attempt || planted!("old-abort-taken"))
         });
@@ -94,65 +102,12 @@ impl Participant {
             KnownOutcome::Committed
         } else if self.txns.contains_key(&txn) {
             KnownOutcome::InProgress
-        } else if self.evidence.is_lost() {
+        } else if self.evidence.is_lost_for(coordinator) {
             // It may have stood in what was lost: nobody here can say that it did not commit.
             return;
         } else {
             KnownOutcome::Nothing
         };
         effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, question, known });
-    }
-
-    pub(crate) fn on_hello(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
-        self.raise_fence(coordinator, epoch, effects);
-        let mut in_doubt: Vec<_> = self
-            .txns
-            .iter()
-            .filter_map(|(txn, active)| match active {
-                Active::Prepared(prepared) if prepared.promise.coordinator == coordinator => {
-                    Some((*txn, prepared.question()))
-                }
-                Active::Prepared(_) | Active::Waiting { .. } => None,
-            })
-            .collect();
-        in_doubt.sort_unstable_by_key(|(txn, _)| *txn);
-        for (_, question) in in_doubt.into_iter().filter(|_| !planted!("doubt-unasked")) {
-            // A question promises nothing.
-            effects.send_now(NodeId::coordinator(coordinator), &question);
-        }
-    }
-
-    /// The latest epoch met of a coordinator.
-    pub(crate) fn fence(&self, coordinator: u32) -> u32 {
-        self.fences.get(&coordinator).copied().unwrap_or(0)
-    }
-
-    /// Whether this participant obeys a coordinator already, or may begin to.
-    pub(crate) fn may_know(&self, coordinator: u32) -> bool {
-        self.fences.contains_key(&coordinator) || self.fences.len() < COORDINATORS_MAX
-    }
-
-    /// From now on nothing of this coordinator's earlier epochs is begun. What only waits is of
-    /// one of them, and is dropped: nothing was promised.
-    pub(crate) fn raise_fence(&mut self, coordinator: u32, epoch: u32, effects: &mut Effects<'_>) {
-        let is_known = self.fences.get(&coordinator).is_some_and(|known| epoch <= *known);
-        if is_known || !self.may_know(coordinator) {
-            return;
-        }
-        self.fences.insert(coordinator, epoch);
-        effects.log(&Record::Fenced { coordinator, epoch });
-        let mut dropped: Vec<TxnId> = self
-            .txns
-            .iter()
-            .filter_map(|(txn, active)| match active {
-                Active::Waiting { prepare, .. } if prepare.coordinator == coordinator => Some(*txn),
-                Active::Waiting { .. } | Active::Prepared(_) => None,
-            })
-            .collect();
-        dropped.sort_unstable();
-        for txn in dropped {
-            self.take(txn);
-            self.release(txn);
-        }
     }
 }

@@ -33,10 +33,13 @@ enum Standing {
 impl Participant {
     pub(crate) fn on_prepare(&mut self, now: Tick, coordinator: u32, prepare: Prepare, effects: &mut Effects<'_>) {
         if let Err(reason) = self.check_addressed(coordinator, &prepare) {
+            if reason == Reason::NoClaim && self.has_committed(&prepare) {
+                // So it is, whoever asks: it must not pass for an attempt that failed.
+                return self.answer_committed(&prepare, effects);
+            }
             // Reveals nothing of the data; and whoever sent it may name another's transaction, so it is not remembered.
             return effects.send_now(NodeId::coordinator(coordinator), &self.refusal_of(&prepare, reason.into()));
         }
-        self.raise_fence(coordinator, prepare.attempt.epoch, effects);
         if self.is_refused_already(&prepare, effects) {
             return;
         }
@@ -53,13 +56,19 @@ impl Participant {
     }
 
     /// A one-phase attempt that was refused before stays refused, and is told so again: its first
-    /// answer may have been lost.
+    /// answer may have been lost. So does an attempt that its coordinator has ended.
     fn is_refused_already(&self, prepare: &Prepare, effects: &mut Effects<'_>) -> bool {
-        if prepare.mode != PrepareMode::OnePhase {
-            return false;
-        }
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         match self.refused.get(prepare.coordinator, txn) {
+            Some((latest, refusal)) if refusal.reason == Reason::Ended => {
+                if attempt <= latest {
+                    let vote = Message::VoteNo { txn, attempt, refusal };
+                    // Reveals nothing of the data.
+                    effects.send_now(NodeId::coordinator(prepare.coordinator), &vote);
+                }
+                attempt <= latest
+            }
+            _ if prepare.mode != PrepareMode::OnePhase => false,
             Some(_) if planted!("refusal-forgotten") => false,
             Some((latest, refusal)) if attempt == latest => {
                 let vote = Message::VoteNo { txn, attempt, refusal };
@@ -71,20 +80,29 @@ impl Participant {
         }
     }
 
+    fn has_committed(&mut self, prepare: &Prepare) -> bool {
+        let digest = operation::digest(&prepare.operations, &mut self.scratch);
+        self.committed.get(prepare.txn).is_some_and(|outcome| outcome.digest == digest)
+    }
+
     fn check_addressed(&self, coordinator: u32, prepare: &Prepare) -> Result<(), Reason> {
+        if !self.fencing.is_current(coordinator) {
+            return Err(Reason::NoClaim);
+        }
+        if !is_consistent(prepare) {
+            return Err(Reason::Invalid);
+        }
         if prepare.cluster != self.config.cluster
             || prepare.coordinator != coordinator
             || !prepare.participants.contains(&self.config.node)
         {
             return Err(Reason::WrongNode);
         }
-        if !self.may_know(coordinator) {
-            return Err(Reason::Busy);
-        }
-        if prepare.attempt.epoch < self.fence(coordinator) && !planted!("stale-epoch-taken") {
-            Err(Reason::StaleEpoch)
-        } else {
-            Ok(())
+        match prepare.attempt.epoch.cmp(&self.fencing.epoch_of(coordinator)) {
+            Ordering::Less if !planted!("stale-epoch-taken") => Err(Reason::StaleEpoch),
+            // An attempt is of the process that sends it.
+            Ordering::Greater => Err(Reason::WrongNode),
+            Ordering::Less | Ordering::Equal => Ok(()),
         }
     }
 
@@ -280,4 +298,15 @@ impl Participant {
             Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
         Message::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal }
     }
+}
+
+/// Whether a prepare has a meaning at all.
+fn is_consistent(prepare: &Prepare) -> bool {
+    let Prepare { attempt, participants, mode, .. } = prepare;
+    let mut numbers = participants.clone();
+    numbers.sort_unstable();
+    let are_distinct = numbers.windows(2).all(|pair| pair[0] != pair[1]);
+    let are_nodes = numbers.last().is_some_and(|last| *last != u32::MAX) && numbers.first() != Some(&0);
+    let is_alone = participants.len() == 1;
+    attempt.epoch > 0 && attempt.number > 0 && are_distinct && are_nodes && (*mode != PrepareMode::OnePhase || is_alone)
 }

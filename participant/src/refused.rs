@@ -1,5 +1,6 @@
-//! One-phase attempts that were refused here. A refusal stands: a second copy of the prepare, which
-//! may come when it would succeed, must not be carried out, for its client has been told otherwise.
+//! Attempts that must not begin any more: in one phase, those that were refused here; of all, those that their coordinator has
+//! ended. A second copy of the prepare, which may come when it would succeed, must not be carried out, for its client has
+//! been told otherwise.
 //!
 //! In memory alone: a copy that was on its way when this process ended cannot reach the next one.
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use protocol::{Attempt, Refusal, TxnId};
 use rustc_hash::FxBuildHasher;
 
@@ -32,11 +34,17 @@ impl fmt::Debug for Refused {
 }
 
 impl Refused {
-    /// Remembers a refusal. A later attempt takes the place of an earlier one.
+    /// Remembers a refusal. A later attempt takes the place of an earlier one; of one attempt the first stands.
     pub(crate) fn remember(&mut self, coordinator: u32, txn: TxnId, attempt: Attempt, refusal: Refusal) {
         let asked = (coordinator, txn);
-        if self.latest.insert(asked, (attempt, refusal)).is_none() {
-            self.order.push_back(asked);
+        match self.latest.entry(asked) {
+            Entry::Occupied(mut known) if known.get().0 < attempt => _ = known.insert((attempt, refusal)),
+            // Its first refusal is what was said.
+            Entry::Occupied(_) => {}
+            Entry::Vacant(new) => {
+                new.insert((attempt, refusal));
+                self.order.push_back(asked);
+            }
         }
         if self.order.len() > REFUSALS_MAX
             && let Some(oldest) = self.order.pop_front()

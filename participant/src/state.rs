@@ -21,7 +21,7 @@ impl fmt::Debug for Participant {
             committed,
             refused,
             evidence,
-            fences,
+            fencing,
             timers,
             granted,
             checkpoint_until,
@@ -36,7 +36,7 @@ impl fmt::Debug for Participant {
             .field("committed", committed)
             .field("refused", refused)
             .field("evidence", evidence)
-            .field("fences", fences)
+            .field("fencing", fencing)
             .field("timers", timers)
             .field("granted", granted)
             .field("checkpoint_until", checkpoint_until)

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::id::{Attempt, Lsn, Position, TxnId};
+use crate::id::{Attempt, Lsn, Position, Process, TxnId};
 use crate::limits::{KEY_BYTES_MAX, PARTICIPANTS_MAX, VALUE_BYTES_MAX};
 
 /// Bytes that are not what `WIRE.md` says. The peer that sent them is at fault: its connection
@@ -116,6 +116,11 @@ impl Reader {
         Ok(Position { lsn: Lsn(self.u64(field)?), chain: self.u64(field)? })
     }
 
+    /// A process.
+    pub fn process(&mut self) -> Result<Process, Malformed> {
+        Ok(Process { log: self.u64("log id")?, epoch: self.u32("process epoch")?, start: self.u64("start id")? })
+    }
+
     /// A key with its two-byte length.
     pub fn key(&mut self) -> Result<Bytes, Malformed> {
         let length = self.u16("key length")? as usize;
@@ -171,6 +176,12 @@ pub(crate) fn put_attempt(out: &mut Vec<u8>, attempt: Attempt) {
 pub(crate) fn put_position(out: &mut Vec<u8>, position: Position) {
     out.put_u64_le(position.lsn.0);
     out.put_u64_le(position.chain);
+}
+
+pub(crate) fn put_process(out: &mut Vec<u8>, process: Process) {
+    out.put_u64_le(process.log);
+    out.put_u32_le(process.epoch);
+    out.put_u64_le(process.start);
 }
 
 pub(crate) fn put_key(out: &mut Vec<u8>, key: &[u8]) {

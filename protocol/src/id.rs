@@ -104,6 +104,40 @@ impl fmt::Display for Position {
     }
 }
 
+/// One process of a daemon: which log it runs on, and which of the starts on that log it is. Of two processes under one number
+/// that tells the successor from the one that it has replaced, and a copy of a data directory from the original.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process {
+    /// The id of its log, drawn at random when the log was created.
+    pub log: u64,
+    /// Counts the starts on that log, from 1.
+    pub epoch: u32,
+    /// Drawn at random at this start: two copies of a log that start under the same epoch differ in it.
+    pub start: u64,
+}
+
+impl Process {
+    /// No process: none was met yet.
+    pub const NONE: Self = Self { log: 0, epoch: 0, start: 0 };
+
+    /// Whether any process was met.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log, epoch, start } = self;
+        match (log, epoch) {
+            (0, 0) => f.write_str("none"),
+            (0, _) => write!(f, "any log after epoch {epoch}"),
+            (_, _) => write!(f, "log {log:016x} epoch {epoch} start {start:016x}"),
+        }
+    }
+}
+
 /// The driver's clock in microseconds since 1970, which never runs backwards within a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);

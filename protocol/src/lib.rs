@@ -7,6 +7,7 @@
 //! - [`record`]: what nodes promise; the bytes that stand in their logs.
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
 //! - [`evidence`]: whether a log still holds what others were told that it held.
+//! - [`fencing`]: which process may speak for a number.
 //! - [`machine`]: the contract between a pure protocol machine and whatever runs it.
 //! - [`retention`]: what is remembered of finished transactions.
 //! - [`timers`]: when which transaction has something due.
@@ -20,6 +21,7 @@
 
 pub mod codec;
 pub mod evidence;
+pub mod fencing;
 pub mod frame;
 pub mod id;
 pub mod limits;
@@ -35,8 +37,9 @@ pub mod timers;
 
 pub use codec::Malformed;
 pub use evidence::Evidence;
-pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Position, Role, Tick, TxnId};
-pub use machine::{Effects, InDoubt, Journal, Machine, Outbox, Owed, Room, StartError};
+pub use fencing::{Fencing, Unwelcome, UnwelcomeReason};
+pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, Position, Process, Role, Tick, TxnId};
+pub use machine::{Effects, InDoubt, Journal, Machine, Origin, Outbox, Owed, Room, StartError};
 pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};

@@ -53,6 +53,13 @@ pub const OUTCOME_BYTES: usize = 16 + 8 + 8 + 4;
 /// Peers whose latest positions are kept in one checkpoint record: as many as a participant obeys coordinators.
 pub const STATED_MAX: usize = 256;
 
+/// Starts of a log that are kept: whoever has met none of its last so many starts cannot tell it from a copy.
+pub const STARTS_MAX: usize = 1_024;
+
+/// Positions that were told to a peer and are kept, to compare with what it claims: the latest. A claim that is older
+/// proves nothing.
+pub const TOLD_MAX: usize = 1_024;
+
 /// The metrics text or histogram that a daemon returns.
 pub const STATS_BYTES_MAX: usize = 256 << 10;
 

@@ -6,7 +6,8 @@
 
 use planted::planted;
 
-use crate::id::{Attempt, Lsn, NodeId, Position, Tick, TxnId};
+use crate::fencing::Unwelcome;
+use crate::id::{Attempt, Lsn, NodeId, Position, Process, Tick, TxnId};
 use crate::message::Message;
 use crate::record::Record;
 
@@ -16,13 +17,21 @@ pub trait Machine {
     /// logged again come again.
     fn replay(&mut self, at: Position, record: Record);
 
-    /// After the last replayed record, before the first message.
+    /// After the last replayed record, before the first message. Begins a process of its own.
     ///
     /// # Errors
     /// If the log and the configuration do not fit together; the node must not run.
-    fn start(&mut self, now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError>;
+    fn start(&mut self, now: Tick, origin: Origin, effects: &mut Effects<'_>) -> Result<(), StartError>;
 
-    /// Takes one message. [`Message::Hello`] tells of a new connection.
+    /// Whether a process of another node may connect. Asked before its hello is handled, and before an earlier connection
+    /// of that node ends.
+    ///
+    /// # Errors
+    /// Why not: the connection is refused, and nothing that comes on it is heard.
+    fn welcome(&self, node: NodeId, process: Process) -> Result<(), Unwelcome>;
+
+    /// Takes one message. [`Message::Hello`] tells of a new connection of a node that is welcome; until its next hello all
+    /// that it says comes from that connection.
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>);
 
     /// Does what has become due.
@@ -31,9 +40,8 @@ pub trait Machine {
     /// When something becomes due next.
     fn next_tick(&self) -> Option<Tick>;
 
-    /// The epoch that this node announces in its hello; 0 if it has none. Read after
-    /// [`Machine::start`] has become durable.
-    fn epoch(&self) -> u32;
+    /// The process that this node announces in its hello. Read after [`Machine::start`] has become durable.
+    fn process(&self) -> Process;
 
     /// Logs again what it still needs, slice by slice. The first call, with 0, logs everything
     /// that later records refer to; then, while it returns a position, it is called again with
@@ -52,6 +60,17 @@ pub trait Machine {
     fn in_doubt(&self) -> Vec<InDoubt> {
         Vec::new()
     }
+}
+
+/// What a process is told of itself when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The id of the log that it runs on.
+    pub log: u64,
+    /// A random number that no other start has; not 0.
+    pub start: u64,
+    /// The epoch is at least this one: a new log takes the place of one that was given up.
+    pub first_epoch: u32,
 }
 
 /// What a machine will log to finish what it has promised.

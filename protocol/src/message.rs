@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::id::{Age, Attempt, ClusterId, Position, Role, TxnId};
+use crate::fencing::Unwelcome;
+use crate::id::{Age, Attempt, ClusterId, Position, Process, Role, TxnId};
 use crate::operation::{Operation, OperationResult};
 use crate::refusal::Refusal;
 
@@ -70,12 +71,30 @@ pub enum Message {
         /// Which attempt.
         attempt: Attempt,
     },
-    /// Between coordinator and participant: the latest position that was heard from there. A coordinator says it after
-    /// each hello, before any prepare; a participant answers with its own.
-    Witness {
+    /// Between coordinator and participant: what the sender knows of the receiver. A coordinator says it after each hello; a
+    /// participant answers with its own, unless the claim shows that another process has taken its place.
+    Claim {
+        /// Who says so.
+        by: Process,
+        /// The latest process under the receiver's number that was accepted.
+        known: Process,
         /// Where a promise or one-phase commit stood in the participant's log, or a decision in the coordinator's; unknown
         /// if none was heard of.
         stated: Position,
+    },
+    /// Coordinator to participant: it succeeds the process that the participant's claim has named. From now on the
+    /// participant obeys it, and no process before it.
+    Accept {
+        /// Who says so.
+        by: Process,
+        /// Whom it succeeds.
+        known: Process,
+    },
+    /// Between coordinator and participant: the claim names a process of which this log knows nothing, so this one runs on an
+    /// older copy. Nothing more is said to it. An operator has to look.
+    Superseded {
+        /// What the claim has named.
+        known: Process,
     },
     /// Coordinator to participant: has this transaction committed here?
     AskOutcome {
@@ -144,7 +163,7 @@ pub enum Message {
         /// Where the promise stands that is held under the same attempt instead, if there is one.
         held_at: Position,
     },
-    /// Both ways: the answer to a [`Message::Witness`] whose record is not in the log. An operator has to look; until then
+    /// Both ways: the answer to a [`Message::Claim`] whose record is not in the log. An operator has to look; until then
     /// a participant promises nothing, and a coordinator begins and presumes nothing.
     LogLost {
         /// What the other one had heard.
@@ -171,6 +190,31 @@ pub enum Message {
         known: KnownOutcome,
     },
 
+    /// A daemon to whoever has connected: why the connection ends now.
+    Unwelcome(Unwelcome),
+
+    /// Client to a daemon: from now on take another log under this number; its own is lost for good.
+    ReplaceLog {
+        /// Whose log is lost.
+        role: Role,
+        /// Its number.
+        node: u32,
+    },
+    /// Client to participant: forget a coordinator's number; it will not come back.
+    Retire {
+        /// The coordinator's number.
+        node: u32,
+    },
+    /// The answer to [`Message::ReplaceLog`] and [`Message::Retire`].
+    PeerChanged {
+        /// What came of it.
+        outcome: PeerChange,
+        /// The latest epoch that was accepted under the number: its successor needs a higher one.
+        epoch: u32,
+        /// Promises here that its coordinator has not decided.
+        in_doubt: u32,
+    },
+
     /// Anyone to a daemon: your figures, please. Answered by the daemon, not by its machine.
     AskStats,
     /// The answer to [`Message::AskStats`].
@@ -186,8 +230,27 @@ pub struct Hello {
     pub node: u32,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// A coordinator's epoch; 0 for the others.
-    pub epoch: u32,
+    /// Which process it is; none for a client.
+    pub process: Process,
+}
+
+/// What came of changing what is known of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// It is done, and durable.
+    Done,
+    /// Nobody under this number was ever accepted here.
+    NotKnown,
+    /// Promises are held that only it can decide.
+    HasPromises,
+}
+
+impl Hello {
+    /// A client's.
+    #[must_use]
+    pub fn client(cluster: ClusterId) -> Self {
+        Self { role: Role::Client, node: 0, cluster, process: Process::NONE }
+    }
 }
 
 /// A transaction as the client asks for it.

@@ -2,10 +2,13 @@
 
 use bytes::BufMut;
 
-use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_txn};
-use crate::id::{Age, ClusterId, Role};
+use crate::codec::{
+    Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_process, put_txn,
+};
+use crate::fencing::Unwelcome;
+use crate::id::{Age, ClusterId, Position, Process, Role};
 use crate::limits::{MESSAGE_BYTES_MAX, PARTICIPANTS_MAX, STATS_BYTES_MAX};
-use crate::message::{Hello, KnownOutcome, Message, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+use crate::message::{Hello, KnownOutcome, Message, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use crate::operation::{OperationResult, put_operations, put_results, read_operations, read_results};
 use crate::refusal::Refusal;
 
@@ -30,8 +33,14 @@ const ASK_DECISION: u8 = 18;
 const OUTCOME: u8 = 19;
 const ASK_STATS: u8 = 20;
 const STATS: u8 = 21;
-const WITNESS: u8 = 22;
+const CLAIM: u8 = 22;
 const LOG_LOST: u8 = 23;
+const ACCEPT: u8 = 24;
+const SUPERSEDED: u8 = 25;
+const UNWELCOME: u8 = 26;
+const REPLACE_LOG: u8 = 27;
+const RETIRE: u8 = 28;
+const PEER_CHANGED: u8 = 29;
 
 impl Message {
     /// Appends the encoded message.
@@ -48,12 +57,7 @@ impl Message {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(hello) => hello.put(out),
-            Self::Submit(submit) => {
-                out.put_u8(SUBMIT);
-                put_txn(out, submit.txn);
-                out.put_u32_le(submit.deadline_ms);
-                put_operations(out, &submit.operations);
-            }
+            Self::Submit(submit) => submit.put(out),
             Self::AskStatus { txn } => put_kind_txn(out, ASK_STATUS, *txn),
             Self::Committed { txn, results } => {
                 put_kind_txn(out, COMMITTED, *txn);
@@ -71,9 +75,7 @@ impl Message {
             }
             Self::Prepare(prepare) => prepare.put(out),
             Self::Commit { txn, attempt, prepared_at, decided_at } => {
-                put_kind_attempt(out, COMMIT, *txn, *attempt);
-                put_position(out, *prepared_at);
-                put_position(out, *decided_at);
+                put_at_positions(out, (COMMIT, *txn, *attempt), [*prepared_at, *decided_at])
             }
             Self::Abort { txn, attempt } => put_kind_attempt(out, ABORT, *txn, *attempt),
             Self::AskOutcome { txn, question } => {
@@ -100,9 +102,7 @@ impl Message {
             }
             Self::CommitAck { txn, attempt } => put_kind_attempt(out, COMMIT_ACK, *txn, *attempt),
             Self::PrepareLost { txn, attempt, voted_at, held_at } => {
-                put_kind_attempt(out, PREPARE_LOST, *txn, *attempt);
-                put_position(out, *voted_at);
-                put_position(out, *held_at);
+                put_at_positions(out, (PREPARE_LOST, *txn, *attempt), [*voted_at, *held_at])
             }
             Self::AskDecision { txn, attempt, participants } => {
                 put_kind_attempt(out, ASK_DECISION, *txn, *attempt);
@@ -115,9 +115,17 @@ impl Message {
             }
             Self::AskStats => out.put_u8(ASK_STATS),
             Self::Stats(stats) => stats.put(out),
-            Self::Witness { stated } => {
-                out.put_u8(WITNESS);
+            Self::Claim { by, known, stated } => {
+                put_processes(out, CLAIM, &[*by, *known]);
                 put_position(out, *stated);
+            }
+            Self::Accept { by, known } => put_processes(out, ACCEPT, &[*by, *known]),
+            Self::Superseded { known } => put_processes(out, SUPERSEDED, &[*known]),
+            Self::Unwelcome(unwelcome) => unwelcome.put(UNWELCOME, out),
+            Self::ReplaceLog { role, node } => put_codes(out, &[REPLACE_LOG, role.code()], &[*node]),
+            Self::Retire { node } => put_codes(out, &[RETIRE], &[*node]),
+            Self::PeerChanged { outcome, epoch, in_doubt } => {
+                put_codes(out, &[PEER_CHANGED, outcome.code()], &[*epoch, *in_doubt]);
             }
             Self::LogLost { stated, held } => {
                 out.put_u8(LOG_LOST);
@@ -193,7 +201,19 @@ impl Message {
             },
             ASK_STATS => Self::AskStats,
             STATS => Self::Stats(Stats::read(reader)?),
-            WITNESS => Self::Witness { stated: reader.position("stated")? },
+            CLAIM => {
+                Self::Claim { by: reader.process()?, known: reader.process()?, stated: reader.position("stated")? }
+            }
+            ACCEPT => Self::Accept { by: reader.process()?, known: reader.process()? },
+            SUPERSEDED => Self::Superseded { known: reader.process()? },
+            UNWELCOME => Self::Unwelcome(Unwelcome::read(reader)?),
+            REPLACE_LOG => Self::ReplaceLog { role: read_role(reader)?, node: reader.u32("node")? },
+            RETIRE => Self::Retire { node: reader.u32("node")? },
+            PEER_CHANGED => Self::PeerChanged {
+                outcome: PeerChange::read(reader)?,
+                epoch: reader.u32("epoch")?,
+                in_doubt: reader.u32("in doubt")?,
+            },
             LOG_LOST => Self::LogLost { stated: reader.position("stated")?, held: reader.position("held")? },
             code => return Err(Malformed::UnknownCode { field: "message kind", code }),
         })
@@ -208,6 +228,25 @@ fn put_kind_txn(out: &mut Vec<u8>, kind: u8, txn: crate::id::TxnId) {
 fn put_kind_attempt(out: &mut Vec<u8>, kind: u8, txn: crate::id::TxnId, attempt: crate::id::Attempt) {
     put_kind_txn(out, kind, txn);
     put_attempt(out, attempt);
+}
+
+fn put_at_positions(
+    out: &mut Vec<u8>,
+    (kind, txn, attempt): (u8, crate::id::TxnId, crate::id::Attempt),
+    positions: [Position; 2],
+) {
+    put_kind_attempt(out, kind, txn, attempt);
+    positions.into_iter().for_each(|position| put_position(out, position));
+}
+
+fn put_processes(out: &mut Vec<u8>, kind: u8, processes: &[Process]) {
+    out.put_u8(kind);
+    processes.iter().for_each(|process| put_process(out, *process));
+}
+
+fn put_codes(out: &mut Vec<u8>, codes: &[u8], numbers: &[u32]) {
+    out.put_slice(codes);
+    numbers.iter().for_each(|number| out.put_u32_le(*number));
 }
 
 fn put_optional_results(out: &mut Vec<u8>, results: Option<&[OperationResult]>) {
@@ -235,17 +274,48 @@ impl Hello {
         out.put_u8(self.role.code());
         out.put_u32_le(self.node);
         out.put_u64_le(self.cluster.0);
-        out.put_u32_le(self.epoch);
+        put_process(out, self.process);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
-        let code = reader.u8("role")?;
         Ok(Self {
-            role: Role::from_code(code).ok_or(Malformed::UnknownCode { field: "role", code })?,
+            role: read_role(reader)?,
             node: reader.u32("node")?,
             cluster: ClusterId(reader.u64("cluster")?),
-            epoch: reader.u32("epoch")?,
+            process: reader.process()?,
         })
+    }
+}
+
+pub(crate) fn read_role(reader: &mut Reader) -> Result<Role, Malformed> {
+    let code = reader.u8("role")?;
+    Role::from_code(code).ok_or(Malformed::UnknownCode { field: "role", code })
+}
+
+impl PeerChange {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 1,
+            Self::NotKnown => 2,
+            Self::HasPromises => 3,
+        }
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        match reader.u8("outcome")? {
+            1 => Ok(Self::Done),
+            2 => Ok(Self::NotKnown),
+            3 => Ok(Self::HasPromises),
+            code => Err(Malformed::UnknownCode { field: "outcome", code }),
+        }
+    }
+}
+
+impl Submit {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_kind_txn(out, SUBMIT, self.txn);
+        out.put_u32_le(self.deadline_ms);
+        put_operations(out, &self.operations);
     }
 }
 
@@ -370,8 +440,7 @@ impl Stats {
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
-        let code = reader.u8("role")?;
-        let role = Role::from_code(code).ok_or(Malformed::UnknownCode { field: "role", code })?;
+        let role = read_role(reader)?;
         let node = reader.u32("node")?;
         let [groups, records, bytes, cpu_us] =
             [reader.u64("groups")?, reader.u64("records")?, reader.u64("bytes")?, reader.u64("processor time")?];

@@ -9,12 +9,12 @@
 use bytes::{BufMut, Bytes};
 
 use crate::codec::{
-    Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_txn, put_value,
+    Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_process, put_txn, put_value,
 };
-use crate::id::{Age, Attempt, Lsn, Position, TxnId};
+use crate::id::{Age, Attempt, Lsn, Position, Process, TxnId};
 use crate::limits::{
-    BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, STATED_MAX,
-    VALUE_BYTES_MAX,
+    BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, STARTS_MAX,
+    STATED_MAX, VALUE_BYTES_MAX,
 };
 use crate::message_codec::{put_age, read_age};
 
@@ -48,19 +48,29 @@ pub enum Record {
         /// Which attempt.
         attempt: Attempt,
     },
-    /// Participant: has met this epoch of this coordinator, and obeys no earlier one.
+    /// Either: accepted this process under this number of the other role, and heeds none before it. Without a log
+    /// (0), an operator has given up the log of that number: any log is taken next, under a later epoch.
     Fenced {
-        /// Which coordinator.
+        /// The peer's number.
+        peer: u32,
+        /// Which process speaks for it.
+        process: Process,
+    },
+    /// Participant: an operator has said that this coordinator's number will not come back.
+    Retired {
+        /// The coordinator's number.
         coordinator: u32,
-        /// Its epoch.
-        epoch: u32,
     },
 
-    /// Coordinator: has started. Forced before anything is said under the epoch.
+    /// Either: has started. Forced before anything is said under the epoch.
     Started {
         /// Counts the starts.
         epoch: u32,
+        /// Drawn at random at the start.
+        start: u64,
     },
+    /// Either, at a checkpoint: the latest starts on this log, with what was drawn at each.
+    Starts(Vec<(u32, u64)>),
     /// Coordinator: the decision is to commit. Forced before anyone hears of it.
     Decided {
         /// Which.
@@ -181,8 +191,10 @@ const COMMITTED_ONE_PHASE: u8 = 2;
 /// `Committed` without where it was decided: read, not written any more.
 const COMMITTED_SOMEWHERE: u8 = 3;
 const ABORTED: u8 = 4;
-const FENCED: u8 = 5;
-const STARTED: u8 = 6;
+/// `Fenced` without log and start: read, not written any more.
+const FENCED_BY_EPOCH: u8 = 5;
+/// `Started` without what was drawn: read, not written any more.
+const STARTED_BY_EPOCH: u8 = 6;
 /// `Decided` without chain values: read, not written any more.
 const DECIDED_BY_LSN: u8 = 7;
 /// `DecidedElsewhere` without where: read, not written any more.
@@ -198,6 +210,10 @@ const LOSS_ACCEPTED: u8 = 16;
 const COMMITTED: u8 = 17;
 const DECIDED_AGAIN: u8 = 18;
 const STATED_DECISIONS: u8 = 19;
+const STARTS: u8 = 20;
+const RETIRED: u8 = 21;
+const FENCED: u8 = 22;
+const STARTED: u8 = 23;
 
 /// The participant's number that stands for none; no participant may have it.
 const NO_PARTICIPANT: u32 = u32::MAX;
@@ -316,15 +332,21 @@ impl Record {
                 put_position(out, *decided_at);
             }
             Self::Aborted { txn, attempt } => put_head(out, ABORTED, *txn, *attempt),
-            Self::Fenced { coordinator, epoch } => {
+            Self::Fenced { peer, process } => {
                 out.put_u8(FENCED);
-                out.put_u32_le(*coordinator);
-                out.put_u32_le(*epoch);
+                out.put_u32_le(*peer);
+                put_process(out, *process);
             }
-            Self::Started { epoch } => {
+            Self::Retired { coordinator } => {
+                out.put_u8(RETIRED);
+                out.put_u32_le(*coordinator);
+            }
+            Self::Started { epoch, start } => {
                 out.put_u8(STARTED);
                 out.put_u32_le(*epoch);
+                out.put_u64_le(*start);
             }
+            Self::Starts(starts) => put_starts(out, starts),
             Self::Decided { txn, attempt, digest, participants } => {
                 put_head(out, DECIDED, *txn, *attempt);
                 out.put_u64_le(*digest);
@@ -351,16 +373,7 @@ impl Record {
                 put_count(out, owners.len(), BINS as usize);
                 owners.iter().for_each(|owner| out.put_u32_le(*owner));
             }
-            Self::Outcomes(outcomes) => {
-                out.put_u8(OUTCOMES);
-                put_count(out, outcomes.len(), OUTCOMES_PER_RECORD_MAX);
-                for outcome in outcomes {
-                    put_txn(out, outcome.txn);
-                    put_attempt(out, outcome.attempt);
-                    out.put_u64_le(outcome.digest);
-                    out.put_u32_le(outcome.coordinator);
-                }
-            }
+            Self::Outcomes(outcomes) => put_outcomes(out, outcomes),
             Self::Stated(stated) => {
                 out.put_u8(STATED);
                 put_positions(out, stated, STATED_MAX);
@@ -403,8 +416,19 @@ impl Record {
                 decided_at: reader.position("decided at")?,
             },
             ABORTED => Self::Aborted { txn: reader.txn()?, attempt: reader.attempt()? },
-            FENCED => Self::Fenced { coordinator: reader.u32("coordinator")?, epoch: reader.u32("epoch")? },
-            STARTED => Self::Started { epoch: reader.u32("epoch")? },
+            FENCED_BY_EPOCH => {
+                let peer = reader.u32("peer")?;
+                Self::Fenced { peer, process: Process { epoch: reader.u32("epoch")?, ..Process::NONE } }
+            }
+            STARTED_BY_EPOCH => Self::Started { epoch: reader.u32("epoch")?, start: 0 },
+            FENCED => Self::Fenced { peer: reader.u32("peer")?, process: reader.process()? },
+            RETIRED => Self::Retired { coordinator: reader.u32("coordinator")? },
+            STARTED => Self::Started { epoch: reader.u32("epoch")?, start: reader.u64("start id")? },
+            STARTS => {
+                let count = reader.count(12, STARTS_MAX, "starts")?;
+                let read = |reader: &mut Reader| Ok((reader.u32("epoch")?, reader.u64("start id")?));
+                Self::Starts((0..count).map(|_| read(reader)).collect::<Result<_, _>>()?)
+            }
             DECIDED_BY_LSN => read_decided_by_lsn(reader)?,
             DECIDED_SOMEWHERE => Self::DecidedElsewhere {
                 txn: reader.txn()?,
@@ -463,6 +487,26 @@ impl CommittedOutcome {
             digest: reader.u64("digest")?,
             coordinator: reader.u32("coordinator")?,
         })
+    }
+}
+
+fn put_outcomes(out: &mut Vec<u8>, outcomes: &[CommittedOutcome]) {
+    out.put_u8(OUTCOMES);
+    put_count(out, outcomes.len(), OUTCOMES_PER_RECORD_MAX);
+    for outcome in outcomes {
+        put_txn(out, outcome.txn);
+        put_attempt(out, outcome.attempt);
+        out.put_u64_le(outcome.digest);
+        out.put_u32_le(outcome.coordinator);
+    }
+}
+
+fn put_starts(out: &mut Vec<u8>, starts: &[(u32, u64)]) {
+    out.put_u8(STARTS);
+    put_count(out, starts.len(), STARTS_MAX);
+    for (epoch, start) in starts {
+        out.put_u32_le(*epoch);
+        out.put_u64_le(*start);
     }
 }
 

@@ -38,12 +38,16 @@ pub enum Reason {
     Damaged,
     /// The log of the participant, or of the coordinator, has lost records that it had spoken of.
     LogLost,
-    /// The coordinator has not said yet what it had heard from the participant.
-    NoWitness,
+    /// The coordinator and the participant have not exchanged their claims yet.
+    NoClaim,
+    /// The prepare contradicts itself: no attempt, a participant named twice, one phase for several.
+    Invalid,
+    /// The coordinator has ended this attempt, or a later one.
+    Ended,
 }
 
 impl Reason {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Conflict,
         Self::Bound,
         Self::Expectation,
@@ -58,14 +62,16 @@ impl Reason {
         Self::WrongNode,
         Self::Damaged,
         Self::LogLost,
-        Self::NoWitness,
+        Self::NoClaim,
+        Self::Invalid,
+        Self::Ended,
     ];
 
     /// Whether a later attempt of the same transaction may fare better.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::Conflict | Self::Busy | Self::NoSpace | Self::Unavailable | Self::NoWitness => true,
+            Self::Conflict | Self::Busy | Self::NoSpace | Self::Unavailable | Self::NoClaim | Self::Ended => true,
             Self::Bound
             | Self::Expectation
             | Self::NotANumber
@@ -75,7 +81,8 @@ impl Reason {
             | Self::AlreadyCommitted
             | Self::WrongNode
             | Self::Damaged
-            | Self::LogLost => false,
+            | Self::LogLost
+            | Self::Invalid => false,
         }
     }
 
@@ -107,7 +114,9 @@ impl Reason {
             Self::WrongNode => "wrong-node",
             Self::Damaged => "damaged",
             Self::LogLost => "log-lost",
-            Self::NoWitness => "no-witness",
+            Self::NoClaim => "no-claim",
+            Self::Invalid => "invalid",
+            Self::Ended => "ended",
         }
     }
 }

@@ -1,6 +1,34 @@
 //! One machine alone, on a log and behind a gate that keep everything and lose nothing.
 
-use protocol::{Effects, Journal, Lsn, Message, NodeId, Outbox, Position, Record, Room};
+use protocol::message::Hello;
+use protocol::{
+    ClusterId, Effects, Journal, Lsn, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Room,
+};
+
+/// What the process of a lone machine is told when it starts.
+pub const ORIGIN: Origin = Origin { log: 1, start: 1, first_epoch: 1 };
+
+/// The process of a peer that is made up, of this epoch.
+#[must_use]
+pub fn made_up(epoch: u32) -> Process {
+    Process { log: 77, epoch, start: u64::from(epoch) }
+}
+
+/// What a peer that is made up says on a new connection, until it is accepted: it has heard
+/// of nothing, and succeeds the process that was accepted before.
+#[must_use]
+pub fn greeting(role: Role, node: u32, cluster: ClusterId, epoch: u32) -> Vec<Message> {
+    let by = made_up(epoch);
+    let mut greeting = vec![
+        Message::Hello(Hello { role, node, cluster, process: by }),
+        Message::Claim { by, known: Process::NONE, stated: Position::UNKNOWN },
+    ];
+    if role == Role::Coordinator {
+        let known = if epoch == 1 { Process::NONE } else { made_up(epoch - 1) };
+        greeting.push(Message::Accept { by, known });
+    }
+    greeting
+}
 
 /// A log and a gate.
 pub struct Kept {

@@ -21,11 +21,11 @@ pub mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::message::Submit;
-use protocol::{Machine, Message, NodeId, Role, Tick, TxnId};
+use protocol::{Machine, Message, NodeId, Process, Role, Tick, TxnId};
 
 use crate::world::keys::Keys;
 use crate::world::log::Rows;
-use crate::world::network::{Link, Network};
+use crate::world::network::{Link, Network, opens_connection};
 use crate::world::node::{CLUSTER, Kind, Node};
 use crate::world::trace::Trace;
 
@@ -150,8 +150,15 @@ impl World {
 
     /// A node hears something at once.
     pub fn tell(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.hear((from, to), Process::NONE, message);
+    }
+
+    fn hear(&mut self, (from, to): Link, by: Process, message: Message) {
         let now = self.now;
-        self.act(to, |machine, effects| machine.handle(now, from, message, effects));
+        if let Some(node) = self.nodes.get_mut(&to) {
+            node.hear(now, from, by, message);
+            self.carry(to);
+        }
     }
 
     /// The first message on a link arrives; whether there was one for a node that takes it.
@@ -159,9 +166,27 @@ impl World {
         if !self.nodes.get(&link.1).is_some_and(Node::is_awake) {
             return false;
         }
-        let Some(message) = self.network.receive(link) else { return false };
-        self.tell(link.0, link.1, message);
+        let Some((by, message)) = self.network.receive(link) else { return false };
+        self.hear(link, by, message);
         true
+    }
+
+    /// What opens the connection of two nodes arrives, in both directions, as far as it stands first.
+    pub fn meet(&mut self, one: NodeId, other: NodeId) {
+        let links = [(one, other), (other, one)];
+        while let Some(link) =
+            links.into_iter().find(|link| self.network.first(*link).is_some_and(|first| opens_connection(&first)))
+        {
+            if !self.deliver(link) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the first message on a link may be lost, doubled or overtaken alone: it does not open a connection.
+    #[must_use]
+    pub fn is_fickle(&self, link: Link) -> bool {
+        self.network.first(link).is_some_and(|first| !opens_connection(&first))
     }
 
     /// Makes a node's log durable.
@@ -279,14 +304,14 @@ impl World {
             {
                 node.assert_durable_before_said(&hello);
                 self.trace.line(format!("{from} -> {to} {}", words::message(&hello)));
-                self.network.send((from, to), &hello);
+                self.network.send((from, to), node.process(), &hello);
             }
         }
     }
 
     /// Loses the first message on a link; whether there was one.
     pub fn drop_first(&mut self, link: Link) -> bool {
-        let lost = self.network.receive(link);
+        let lost = self.network.receive(link).map(|(_, message)| message);
         self.fault("is lost", link, lost.as_ref())
     }
 
@@ -298,6 +323,10 @@ impl World {
 
     /// The first message on a link will arrive after the others; whether there was one.
     pub fn delay(&mut self, link: Link) -> bool {
+        if matches!(self.network.first(link), Some(Message::Hello(_))) {
+            // Nothing is heard on a connection before its hello.
+            return false;
+        }
         let first = self.network.delay(link);
         self.fault("is overtaken", link, first.as_ref())
     }
@@ -331,6 +360,7 @@ impl World {
 
     fn carry(&mut self, from: NodeId) {
         let Some(node) = self.nodes.get_mut(&from) else { return };
+        let by = node.process();
         let left = node.gate.take_left();
         left.iter().for_each(|(_, message)| node.assert_durable_before_said(message));
         for (to, message) in left {
@@ -339,7 +369,7 @@ impl World {
             } else if to.role() == Role::Client {
                 self.answers.push((to, message));
             } else if self.nodes.get(&to).is_some_and(Node::is_up) {
-                self.network.send((from, to), &message);
+                self.network.send((from, to), by, &message);
             } else {
                 self.trace.line(format!("{to} is down: {} is lost", words::message(&message)));
             }

@@ -190,7 +190,9 @@ pub(crate) fn refusal_sentence(refusal: &Refusal, at_deadline: bool) -> String {
             "a participant belongs to another cluster or has another number than the coordinator thinks"
         }
         Reason::Damaged => "a participant found damage in what it had stored; see its log",
-        Reason::NoWitness => "a participant has not been told yet what the coordinator knows of its log; try again",
+        Reason::NoClaim => "a participant and the coordinator have not told each other yet what they know; try again",
+        Reason::Ended => "the coordinator has ended this attempt; try again",
+        Reason::Invalid => "the coordinator asked a participant for what has no meaning; see its log",
         Reason::LogLost => {
             "the log of a participant or of the coordinator has lost records that it had told of; see its log"
         }

@@ -36,7 +36,9 @@ pub(super) fn keys(payload: Bytes) -> Result<Vec<Bytes>, String> {
         Record::Committed { .. }
         | Record::Aborted { .. }
         | Record::Fenced { .. }
+        | Record::Retired { .. }
         | Record::Started { .. }
+        | Record::Starts(_)
         | Record::Decided { .. }
         | Record::DecidedAgain { .. }
         | Record::DecidedElsewhere { .. }
@@ -61,7 +63,9 @@ pub(super) fn transaction(record: &Record) -> Option<(TxnId, &'static str)> {
         Record::DecidedElsewhere { txn, .. } => Some((*txn, "decided-elsewhere")),
         Record::Finished { txn } => Some((*txn, "finished")),
         Record::Fenced { .. }
+        | Record::Retired { .. }
         | Record::Started { .. }
+        | Record::Starts(_)
         | Record::Bins { .. }
         | Record::Outcomes(_)
         | Record::Stated(_)
@@ -85,10 +89,21 @@ fn record(record: &Record) -> Value {
             line
         }
         Record::Aborted { txn, attempt } => decided("aborted", *txn, *attempt),
-        Record::Fenced { coordinator, epoch } => {
-            json!({ "kind": "fenced", "coordinator": coordinator, "epoch": epoch })
+        Record::Fenced { peer, process } => json!({
+            "kind": "fenced",
+            "peer": peer,
+            "log": format!("{:016x}", process.log),
+            "epoch": process.epoch,
+            "start": format!("{:016x}", process.start),
+        }),
+        Record::Retired { coordinator } => json!({ "kind": "retired", "coordinator": coordinator }),
+        Record::Started { epoch, start } => {
+            json!({ "kind": "started", "epoch": epoch, "start": format!("{start:016x}") })
         }
-        Record::Started { epoch } => json!({ "kind": "started", "epoch": epoch }),
+        Record::Starts(starts) => {
+            let epochs: Vec<u32> = starts.iter().map(|(epoch, _)| *epoch).collect();
+            json!({ "kind": "starts", "starts": starts.len(), "first_epoch": epochs.first(), "last_epoch": epochs.last() })
+        }
         Record::Decided { txn, attempt, participants, .. } => {
             let mut line = decided("decided", *txn, *attempt);
             line["participants"] = promises(participants);

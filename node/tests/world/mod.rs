@@ -17,11 +17,14 @@ use node::{Config, NodeConfig, NodeError, Stop};
 use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
 use protocol::{
-    Attempt, ClusterId, Effects, Machine, Message, NodeId, OperationResult, Position, Record, Role, StartError, Tick,
-    TxnId,
+    Attempt, ClusterId, Effects, Machine, Message, NodeId, OperationResult, Origin, Position, Process, Record, Role,
+    StartError, Tick, TxnId, Unwelcome, UnwelcomeReason,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
+
+/// A process that no machine here welcomes.
+pub(crate) const UNWELCOME_START: u64 = 99;
 
 /// Remembers in its log which transactions it was asked about, and says whether it knew one.
 #[derive(Default)]
@@ -36,7 +39,7 @@ impl Machine for Rememberer {
         }
     }
 
-    fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+    fn start(&mut self, _now: Tick, _origin: Origin, _effects: &mut Effects<'_>) -> Result<(), StartError> {
         Ok(())
     }
 
@@ -58,8 +61,12 @@ impl Machine for Rememberer {
         None
     }
 
-    fn epoch(&self) -> u32 {
-        0
+    fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        if process.start == UNWELCOME_START { Err(UnwelcomeReason::Copy.into()) } else { Ok(()) }
+    }
+
+    fn process(&self) -> Process {
+        Process { log: 1, epoch: 1, start: 1 }
     }
 
     /// Logs eight transactions a slice, so that a checkpoint takes many.
@@ -82,14 +89,14 @@ pub(crate) struct Asker {
 
 impl Machine for Asker {
     fn replay(&mut self, _at: Position, record: Record) {
-        if let Record::Started { epoch } = record {
+        if let Record::Started { epoch, .. } = record {
             self.epoch = epoch;
         }
     }
 
-    fn start(&mut self, _now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError> {
+    fn start(&mut self, _now: Tick, _origin: Origin, effects: &mut Effects<'_>) -> Result<(), StartError> {
         self.epoch += 1;
-        effects.log(&Record::Started { epoch: self.epoch });
+        effects.log(&Record::Started { epoch: self.epoch, start: 1 });
         Ok(())
     }
 
@@ -119,12 +126,16 @@ impl Machine for Asker {
         None
     }
 
-    fn epoch(&self) -> u32 {
-        self.epoch
+    fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        if process.start == UNWELCOME_START { Err(UnwelcomeReason::Copy.into()) } else { Ok(()) }
+    }
+
+    fn process(&self) -> Process {
+        Process { log: 1, epoch: self.epoch, start: 1 }
     }
 
     fn checkpoint(&mut self, _from: u64, effects: &mut Effects<'_>) -> Option<u64> {
-        effects.log(&Record::Started { epoch: self.epoch });
+        effects.log(&Record::Started { epoch: self.epoch, start: 1 });
         None
     }
 }
@@ -136,7 +147,7 @@ pub(crate) struct Loud;
 impl Machine for Loud {
     fn replay(&mut self, _at: Position, _record: Record) {}
 
-    fn start(&mut self, _now: Tick, _effects: &mut Effects<'_>) -> Result<(), StartError> {
+    fn start(&mut self, _now: Tick, _origin: Origin, _effects: &mut Effects<'_>) -> Result<(), StartError> {
         Ok(())
     }
 
@@ -155,8 +166,12 @@ impl Machine for Loud {
         None
     }
 
-    fn epoch(&self) -> u32 {
-        0
+    fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        if process.start == UNWELCOME_START { Err(UnwelcomeReason::Copy.into()) } else { Ok(()) }
+    }
+
+    fn process(&self) -> Process {
+        Process { log: 1, epoch: 1, start: 1 }
     }
 
     fn checkpoint(&mut self, _from: u64, _effects: &mut Effects<'_>) -> Option<u64> {
@@ -268,7 +283,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
-        Self::connect_as(address, Hello { role: Role::Client, node: 0, cluster: CLUSTER, epoch: 0 })
+        Self::connect_as(address, Hello::client(CLUSTER))
     }
 
     pub(crate) fn connect_as(address: SocketAddr, hello: Hello) -> Client {
@@ -325,8 +340,11 @@ impl Client {
         }
     }
 
+    /// It is closed, with a word on why or without.
     pub(crate) fn assert_closed(mut self) {
-        assert_eq!(self.receive(), None);
+        let last = self.receive();
+        assert!(matches!(last, None | Some(Message::Unwelcome(_))), "{last:?}");
+        assert_eq!(last.and_then(|_| self.receive()), None);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::frame::FRAME_HEADER_BYTES;
 use protocol::message::Hello;
-use protocol::{ClusterId, Message, Role, TxnId, limits};
+use protocol::{ClusterId, Message, TxnId, limits};
 
 use crate::fixtures::old_record_lines;
 use crate::frames::{frame_of, read};
@@ -99,6 +99,8 @@ fn every_limit_is_in_the_document() {
         ("OUTCOMES_PER_RECORD_MAX", limits::OUTCOMES_PER_RECORD_MAX),
         ("OUTCOME_BYTES", limits::OUTCOME_BYTES),
         ("STATED_MAX", limits::STATED_MAX),
+        ("STARTS_MAX", limits::STARTS_MAX),
+        ("TOLD_MAX", limits::TOLD_MAX),
         ("STATS_BYTES_MAX", limits::STATS_BYTES_MAX),
     ];
     let declared = LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
@@ -113,11 +115,11 @@ fn the_worked_example_is_a_frame() {
     let example = WIRE.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the example");
     let bytes = unhex(example);
     let said = [
-        Message::Hello(Hello { role: Role::Client, node: 0, cluster: ClusterId(1), epoch: 0 }),
+        Message::Hello(Hello::client(ClusterId(1))),
         Message::AskStatus { txn: TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff) },
     ];
     assert_eq!(read(&bytes), (said.to_vec(), Ok(())));
     assert_eq!(hex(&frame_of(&said)), hex(&bytes));
-    assert_eq!(bytes.len(), 55);
-    assert_eq!(bytes.len() - FRAME_HEADER_BYTES, 35);
+    assert_eq!(bytes.len(), 71);
+    assert_eq!(bytes.len() - FRAME_HEADER_BYTES, 51);
 }

@@ -5,11 +5,11 @@
 //! `fixtures.rs` then asks for its instance.
 
 use bytes::Bytes;
-use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Reason, Record, Refusal,
-    Role, ScanOf, Totals, TxnId, Write,
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Process, Reason, Record,
+    Refusal, Role, ScanOf, Totals, TxnId, Unwelcome, UnwelcomeReason, Write,
 };
 
 const TXN: TxnId = TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -18,7 +18,22 @@ const AGE: Age = Age { admitted_us: 0x0006_1122_3344_5566, coordinator: 9 };
 const AT: Position = Position { lsn: Lsn(0x0000_0a0b_0c0d_0e0f), chain: 0x1011_1213_1415_1617 };
 const LATER: Position = Position { lsn: Lsn(0x0000_1a1b_1c1d_1e1f), chain: 0x2021_2223_2425_2627 };
 
-pub(crate) const REASONS: [Reason; 15] = [
+pub(crate) const PROCESS: Process = Process { log: 0x1112_1314_1516_1718, epoch: 4, start: 0x2122_2324_2526_2728 };
+
+pub(crate) const EARLIER_PROCESS: Process =
+    Process { log: 0x1112_1314_1516_1718, epoch: 3, start: 0x3132_3334_3536_3738 };
+
+pub(crate) const UNWELCOME: [UnwelcomeReason; 7] = [
+    UnwelcomeReason::StaleProcess,
+    UnwelcomeReason::Copy,
+    UnwelcomeReason::OtherLog,
+    UnwelcomeReason::TooManyPeers,
+    UnwelcomeReason::InvalidHello,
+    UnwelcomeReason::WrongCluster,
+    UnwelcomeReason::WrongRole,
+];
+
+pub(crate) const REASONS: [Reason; 17] = [
     Reason::Conflict,
     Reason::Bound,
     Reason::Expectation,
@@ -33,7 +48,9 @@ pub(crate) const REASONS: [Reason; 15] = [
     Reason::WrongNode,
     Reason::Damaged,
     Reason::LogLost,
-    Reason::NoWitness,
+    Reason::NoClaim,
+    Reason::Invalid,
+    Reason::Ended,
 ];
 
 fn bytes(text: &'static str) -> Bytes {
@@ -85,7 +102,7 @@ fn prepare(mode: PrepareMode, operations: Vec<Operation>) -> Message {
 pub(crate) fn messages() -> Vec<Message> {
     let (txn, attempt, prepared_at) = (TXN, ATTEMPT, AT);
     let refusal = Refusal { reason: Reason::Bound, participant: Some(2), operation: Some(1) };
-    let hello = |role| Message::Hello(Hello { role, node: 3, cluster: ClusterId(0xc1), epoch: 4 });
+    let hello = |role| Message::Hello(Hello { role, node: 3, cluster: ClusterId(0xc1), process: PROCESS });
     let mut messages = vec![
         hello(Role::Client),
         hello(Role::Coordinator),
@@ -127,7 +144,11 @@ pub(crate) fn messages() -> Vec<Message> {
             opening: 13,
             requests: 14,
         }),
-        Message::Witness { stated: AT },
+        Message::Claim { by: PROCESS, known: EARLIER_PROCESS, stated: AT },
+        Message::Accept { by: PROCESS, known: EARLIER_PROCESS },
+        Message::Superseded { known: PROCESS },
+        Message::ReplaceLog { role: Role::Coordinator, node: 3 },
+        Message::Retire { node: 3 },
         Message::LogLost { stated: LATER, held: AT },
     ];
     messages.extend(
@@ -139,6 +160,14 @@ pub(crate) fn messages() -> Vec<Message> {
             txn,
             question: 0x0102_0304_0506_0708,
             known,
+        }),
+    );
+    messages.extend(UNWELCOME.map(|reason| Message::Unwelcome(Unwelcome { reason, known: PROCESS })));
+    messages.extend(
+        [PeerChange::Done, PeerChange::NotKnown, PeerChange::HasPromises].map(|outcome| Message::PeerChanged {
+            outcome,
+            epoch: 4,
+            in_doubt: 2,
         }),
     );
     messages.extend(REASONS.map(|reason| {
@@ -177,8 +206,6 @@ pub(crate) fn records() -> Vec<Record> {
             ..promise()
         }),
         Record::Aborted { txn, attempt },
-        Record::Fenced { coordinator: 9, epoch: 4 },
-        Record::Started { epoch: 4 },
         Record::Finished { txn },
         Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest, coordinator: 9 }]),
         Record::Bins { owners: vec![1, 2, 3] },
@@ -190,6 +217,10 @@ pub(crate) fn records() -> Vec<Record> {
         Record::Committed { txn, attempt, decided_at: AT },
         Record::DecidedAgain { txn, attempt, digest, participants: vec![(1, AT)], first_at: LATER },
         Record::StatedDecisions(vec![(1, AT), (2, LATER)]),
+        Record::Starts(vec![(3, 0x0303), (4, 0x0404)]),
+        Record::Retired { coordinator: 9 },
+        Record::Fenced { peer: 9, process: PROCESS },
+        Record::Started { epoch: 4, start: 0x2122_2324_2526_2728 },
     ]
 }
 
@@ -201,6 +232,8 @@ pub(crate) fn old_records() -> Vec<(u8, Record)> {
     let (participant, committed_at) = (None, Position::UNKNOWN);
     vec![
         (3, Record::Committed { txn, attempt, decided_at: Position::UNKNOWN }),
+        (5, Record::Fenced { peer: 9, process: Process { epoch: 4, ..Process::NONE } }),
+        (6, Record::Started { epoch: 4, start: 0 }),
         (7, Record::Decided { txn, attempt, digest, participants }),
         (8, Record::DecidedElsewhere { txn, attempt, digest, participant, committed_at }),
     ]
@@ -229,7 +262,13 @@ pub(crate) fn message_name(message: &Message) -> &'static str {
         Message::Outcome { .. } => "Outcome",
         Message::AskStats => "AskStats",
         Message::Stats(_) => "Stats",
-        Message::Witness { .. } => "Witness",
+        Message::Claim { .. } => "Claim",
+        Message::Accept { .. } => "Accept",
+        Message::Superseded { .. } => "Superseded",
+        Message::Unwelcome(_) => "Unwelcome",
+        Message::ReplaceLog { .. } => "ReplaceLog",
+        Message::Retire { .. } => "Retire",
+        Message::PeerChanged { .. } => "PeerChanged",
         Message::LogLost { .. } => "LogLost",
     }
 }
@@ -242,6 +281,8 @@ pub(crate) fn record_name(record: &Record) -> &'static str {
         Record::Aborted { .. } => "Aborted",
         Record::Fenced { .. } => "Fenced",
         Record::Started { .. } => "Started",
+        Record::Starts(_) => "Starts",
+        Record::Retired { .. } => "Retired",
         Record::Decided { .. } => "Decided",
         Record::DecidedAgain { .. } => "DecidedAgain",
         Record::DecidedElsewhere { .. } => "DecidedElsewhere",

@@ -5,14 +5,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use protocol::message::{Hello, KnownOutcome, Prepare, PrepareMode, Stats, Submit, TxnStatus};
+use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Record, Refusal, Role,
-    ScanOf, Totals, TxnId, Write,
+    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Process, Record, Refusal,
+    Role, ScanOf, Totals, TxnId, Unwelcome, Write,
 };
 
-use crate::samples::REASONS;
+use crate::samples::{REASONS, UNWELCOME};
 
 fn data() -> impl Strategy<Value = Bytes> {
     prop_oneof![20 => vec(any::<u8>(), 0..40), 1 => vec(any::<u8>(), 0..=1_024)].prop_map(Bytes::from)
@@ -86,9 +86,32 @@ fn results() -> impl Strategy<Value = Vec<OperationResult>> {
     vec(result(), 0..8)
 }
 
+fn process() -> impl Strategy<Value = Process> {
+    any::<(u64, u32, u64)>().prop_map(|(log, epoch, start)| Process { log, epoch, start })
+}
+
+/// What is said of processes.
+fn message_of_processes() -> impl Strategy<Value = Message> {
+    let change = select(vec![PeerChange::Done, PeerChange::NotKnown, PeerChange::HasPromises]);
+    prop_oneof![
+        (process(), process(), position()).prop_map(|(by, known, stated)| Message::Claim { by, known, stated }),
+        (process(), process()).prop_map(|(by, known)| Message::Accept { by, known }),
+        process().prop_map(|known| Message::Superseded { known }),
+        (select(UNWELCOME.to_vec()), process())
+            .prop_map(|(reason, known)| Message::Unwelcome(Unwelcome { reason, known })),
+        (role(), any::<u32>()).prop_map(|(role, node)| Message::ReplaceLog { role, node }),
+        any::<u32>().prop_map(|node| Message::Retire { node }),
+        (change, any::<(u32, u32)>()).prop_map(|(outcome, (epoch, in_doubt))| Message::PeerChanged {
+            outcome,
+            epoch,
+            in_doubt
+        }),
+    ]
+}
+
 fn hello() -> impl Strategy<Value = Message> {
-    (role(), any::<(u32, u64, u32)>()).prop_map(|(role, (node, cluster, epoch))| {
-        Message::Hello(Hello { role, node, cluster: ClusterId(cluster), epoch })
+    (role(), any::<(u32, u64)>(), process()).prop_map(|(role, (node, cluster), process)| {
+        Message::Hello(Hello { role, node, cluster: ClusterId(cluster), process })
     })
 }
 
@@ -192,7 +215,6 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
             voted_at,
             held_at
         }),
-        position().prop_map(|stated| Message::Witness { stated }),
         (position(), position()).prop_map(|(stated, held)| Message::LogLost { stated, held }),
         (attempt_of(), participants()).prop_map(|((txn, attempt), participants)| Message::AskDecision {
             txn,
@@ -204,7 +226,7 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
 }
 
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![message_of_client(), message_of_participant()]
+    prop_oneof![message_of_client(), message_of_participant(), message_of_processes()]
 }
 
 pub(crate) fn promise() -> impl Strategy<Value = Promise> {
@@ -237,8 +259,10 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             decided_at
         }),
         (txn(), attempt()).prop_map(|(txn, attempt)| Record::Aborted { txn, attempt }),
-        any::<(u32, u32)>().prop_map(|(coordinator, epoch)| Record::Fenced { coordinator, epoch }),
-        any::<u32>().prop_map(|epoch| Record::Started { epoch }),
+        (any::<u32>(), process()).prop_map(|(peer, process)| Record::Fenced { peer, process }),
+        any::<u32>().prop_map(|coordinator| Record::Retired { coordinator }),
+        any::<(u32, u64)>().prop_map(|(epoch, start)| Record::Started { epoch, start }),
+        vec(any::<(u32, u64)>(), 0..20).prop_map(Record::Starts),
         (txn(), attempt(), any::<u64>(), vec((any::<u32>(), position()), 0..=64))
             .prop_map(|(txn, attempt, digest, participants)| Record::Decided { txn, attempt, digest, participants }),
         (txn(), attempt(), any::<u64>(), vec((any::<u32>(), position()), 0..=64), position()).prop_map(

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use protocol::{Lsn, NodeId, Tick};
+use protocol::{Lsn, NodeId, Process, Tick};
 use rustc_hash::FxHashMap;
 
 use crate::explorer::facts::{Facts, Said};
@@ -155,11 +155,11 @@ impl Automaton {
             Input::Crash => self.crash(node),
             Input::Hear { now_us, from, message } => {
                 let message = messages.get(message).clone();
-                node.act(|machine, effects| machine.handle(Tick(now_us), from, message, effects));
+                node.hear(Tick(now_us), from, Process::NONE, message);
             }
             Input::Notice { now_us } => _ = node.act(|machine, effects| machine.tick(Tick(now_us), effects)),
             Input::Flush => node.flush(),
-            Input::Cut { from } => node.gate.lose(from),
+            Input::Cut { from } => node.cut(from),
         }
         node.gate.take_left().into_iter().map(|(to, message)| (to, messages.number(&message))).collect()
     }

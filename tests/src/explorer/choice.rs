@@ -1,10 +1,9 @@
 //! What may happen next in a state.
 
-use protocol::Message;
-
 use crate::explorer::cluster::Cluster;
 use crate::explorer::scene::{Fault, Scene};
 use crate::explorer::state::State;
+use crate::world::network::opens_connection;
 
 /// How often the clock moves at most. More than any story with these faults needs: one that needs more never ends.
 const WAITS_MAX: u8 = 16;
@@ -130,7 +129,8 @@ impl Cluster {
                 Fault::Loss => self.links().filter(|at| self.may_be_lost(state, *at)).collect(),
                 Fault::Double | Fault::Overtaken => {
                     let free = |at: &usize| state.links[*at] != 0 && state.late.is_none();
-                    self.links().filter(|at| free(at) && is_up(receiver(*at))).collect()
+                    let may_be = |at: &usize| *fault == Fault::Double || self.may_be_lost(state, *at);
+                    self.links().filter(|at| free(at) && may_be(at) && is_up(receiver(*at))).collect()
                 }
                 Fault::Early => {
                     let is_early = self.next_due(state).is_some_and(|due_us| due_us > state.now_us);
@@ -142,11 +142,10 @@ impl Cluster {
         choices
     }
 
-    /// Whether something is on a link and may be lost alone. What opens a connection may not: without a hello there is none
-    /// (`node/src/connection.rs`), and the witness stands right behind it.
+    /// Whether something is on a link and may be lost or overtaken alone. What opens a connection may not.
     fn may_be_lost(&self, state: &State, link: usize) -> bool {
         let first = self.queues.get(state.links[link]).first();
-        first.is_some_and(|first| !matches!(self.messages.get(*first), Message::Hello(_) | Message::Witness { .. }))
+        first.is_some_and(|first| !opens_connection(self.messages.get(*first)))
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn new(node: &Node, said: BTreeSet<Said>) -> Self {
         let announced = match node.hello() {
-            Some(Message::Hello(Hello { role: Role::Coordinator, epoch, .. })) => Some(epoch),
+            Some(Message::Hello(Hello { role: Role::Coordinator, process, .. })) => Some(process.epoch),
             Some(_) | None => None,
         };
         let mut facts = Self { said, announced, ..Self::default() };
@@ -105,11 +105,13 @@ impl Facts {
                 self.decided.push(Decision { ballot: (txn, attempt), promised });
                 self.durably_decided.extend(is_durable.then_some((txn, attempt)));
             }
-            Record::Started { epoch } if is_durable => self.epochs.push(epoch),
+            Record::Started { epoch, .. } if is_durable => self.epochs.push(epoch),
             Record::Prepared(_)
             | Record::PreparedAgain { .. }
             | Record::Started { .. }
+            | Record::Starts(_)
             | Record::Fenced { .. }
+            | Record::Retired { .. }
             | Record::DecidedElsewhere { .. }
             | Record::Finished { .. }
             | Record::Bins { .. }

@@ -1,5 +1,6 @@
 //! Connections: who dials, what is carried, and when an end hears that it is over.
 
+use protocol::Process;
 use protocol::{Machine, Message, Reason};
 
 use crate::sim::fault::Kind;
@@ -41,7 +42,7 @@ impl World<'_> {
     }
 
     pub(super) fn connect(&mut self, link: usize, asked: usize) {
-        let (mut lines, mut epoch) = ([0; 2], 0);
+        let (mut lines, mut dialler) = ([0; 2], Process::NONE);
         let number = self.hosts[asked].id.number();
         for (end, line) in lines.iter_mut().enumerate() {
             if let End::Node(host) = self.links[link].ends[end] {
@@ -49,11 +50,13 @@ impl World<'_> {
                 if let Some(running) = self.hosts[host].up() {
                     running.set_clock(clock_us);
                     *line = running.connect((end == 0).then_some(number));
-                    epoch = epoch.max(running.machine().epoch());
+                    if end == 0 {
+                        dialler = running.machine().process();
+                    }
                 }
             }
         }
-        self.links[link].connect(lines, (epoch, self.hosts[asked].boot));
+        self.links[link].connect(lines, (dialler, self.hosts[asked].boot));
         self.trace.mix([self.now, 4, link as u64, self.links[link].generation]);
         let ends = self.links[link].ends;
         let [one, other] = ends.map(|end| self.name(end));

@@ -5,7 +5,7 @@
 //! for an epoch that is older than one that it has met.
 
 use protocol::message::Hello;
-use protocol::{Attempt, Message, Role, TxnId, frame};
+use protocol::{Attempt, Message, Process, Role, TxnId, frame};
 
 use crate::sim::host::CLUSTER;
 use crate::sim::network::{self, End, Link};
@@ -19,8 +19,8 @@ const KEPT_MAX: usize = 8;
 
 /// Bytes that have missed their connection.
 pub struct Earlier {
-    /// The epoch of who sent them.
-    pub epoch: u32,
+    /// Who sent them.
+    pub process: Process,
     /// The start of the other end that they were sent to.
     pub boot: u64,
     /// Whole frames.
@@ -32,8 +32,8 @@ impl World<'_> {
     pub(super) fn keep_earlier(&mut self, link: usize, generation: u64, bytes: Vec<u8>) {
         let Link { starts, earlier, .. } = &mut self.links[link];
         if earlier.len() < KEPT_MAX {
-            let (epoch, boot) = starts[generation as usize - 1];
-            earlier.push(Earlier { epoch, boot, bytes });
+            let (process, boot) = starts[generation as usize - 1];
+            earlier.push(Earlier { process, boot, bytes });
         }
     }
 
@@ -54,15 +54,15 @@ impl World<'_> {
         let number = self.hosts[coordinator].id.number();
         let (clock_us, boot) = (self.hosts[host].clock_us(self.now), self.hosts[host].boot);
         let earlier = std::mem::take(&mut self.links[link].earlier);
-        for Earlier { epoch, bytes, .. } in earlier.into_iter().filter(|earlier| earlier.boot == boot) {
+        for Earlier { process, bytes, .. } in earlier.into_iter().filter(|earlier| earlier.boot == boot) {
             let Some(running) = self.hosts[host].awake() else { return };
             running.set_clock(clock_us);
             let line = running.connect(None);
-            let hello = Message::Hello(Hello { role: Role::Coordinator, node: number, cluster: CLUSTER, epoch });
+            let hello = Message::Hello(Hello { role: Role::Coordinator, node: number, cluster: CLUSTER, process });
             let heard = running.receive(line, &frame::single(&hello)).and_then(|()| running.receive(line, &bytes));
             self.tell(|| {
                 let told = network::messages(&bytes).len();
-                format!("{told} messages of epoch {epoch} of coordinator {number} arrive late: {heard:?}")
+                format!("{told} messages of epoch {} of coordinator {number} arrive late: {heard:?}", process.epoch)
             });
             self.turn_soon(host);
             let over = self.now + self.random.scale(LASTS_US.0, LASTS_US.1);

@@ -8,7 +8,8 @@ use engine::{RecoveryReport, Room};
 use node::{NodeConfig, NodeError, SimulatedNode};
 use participant::Participant;
 use protocol::{
-    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Position, Record, Role, StartError, Tick, TxnId,
+    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Origin, Position, Process, Record, Role, StartError, Tick,
+    TxnId, Unwelcome,
 };
 
 use crate::sim::plan::Setup;
@@ -57,8 +58,12 @@ impl Machine for Either {
         self.machine_mut().replay(at, record);
     }
 
-    fn start(&mut self, now: Tick, effects: &mut Effects<'_>) -> Result<(), StartError> {
-        self.machine_mut().start(now, effects)
+    fn start(&mut self, now: Tick, origin: Origin, effects: &mut Effects<'_>) -> Result<(), StartError> {
+        self.machine_mut().start(now, origin, effects)
+    }
+
+    fn welcome(&self, node: NodeId, process: Process) -> Result<(), Unwelcome> {
+        self.machine().welcome(node, process)
     }
 
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
@@ -73,8 +78,8 @@ impl Machine for Either {
         self.machine().next_tick()
     }
 
-    fn epoch(&self) -> u32 {
-        self.machine().epoch()
+    fn process(&self) -> Process {
+        self.machine().process()
     }
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
@@ -305,6 +310,7 @@ fn config(id: NodeId, setup: &Setup) -> NodeConfig {
         listen: String::new(),
         data: format!("{id}").into(),
         peers: Vec::new(),
+        first_epoch: 1,
         segment_bytes: setup.segment_bytes,
         segments_max: engine::limits::SEGMENTS_DEFAULT,
         checkpoint_bytes: setup.checkpoint_bytes,

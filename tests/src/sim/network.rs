@@ -35,8 +35,8 @@ pub struct Link {
     pub pipes: [Pipe; 2],
     /// When the dialler tries next.
     pub dial_at: Option<u64>,
-    /// Of each connection there was, the dialler's epoch, and which start of the other end took it.
-    pub starts: Vec<(u32, u64)>,
+    /// Of each connection there was, the dialler's process, and which start of the other end took it.
+    pub starts: Vec<(protocol::Process, u64)>,
     /// The latest of them that the other end has met since its start.
     pub met: u32,
     /// What has missed its connection and may come later.
@@ -108,13 +108,13 @@ impl Link {
 
     /// The dialled end has heard the dialler on the connection that there is.
     pub fn meet(&mut self) {
-        self.met = self.met.max(self.starts.last().map_or(0, |(epoch, _)| *epoch));
+        self.met = self.met.max(self.starts.last().map_or(0, |(process, _)| process.epoch));
     }
 
     /// A new connection: what was on its way on the last one is gone.
-    pub fn connect(&mut self, lines: [u64; 2], (epoch, boot): (u32, u64)) {
+    pub fn connect(&mut self, lines: [u64; 2], (process, boot): (protocol::Process, u64)) {
         self.generation += 1;
-        self.starts.push((epoch, boot));
+        self.starts.push((process, boot));
         self.open = [true; 2];
         self.lines = lines;
         for pipe in &mut self.pipes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::{Client, Transaction};
 use protocol::frame::single;
 use protocol::message::{Hello, Message, Submit};
-use protocol::{ClusterId, Role, TxnId};
+use protocol::{ClusterId, TxnId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -65,7 +65,7 @@ async fn ask_and_do_not_read(address: String, number: u128, tag: String) {
     let mut asked = number << 64;
     loop {
         if let Ok(mut stream) = TcpStream::connect(&address).await {
-            let hello = Hello { role: Role::Client, node: 0, cluster: ClusterId(1), epoch: 0 };
+            let hello = Hello::client(ClusterId(1));
             let mut written = stream.write_all(&single(&Message::Hello(hello))).await;
             let mut left_at_once = ASKED_AT_ONCE;
             while written.is_ok() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use protocol::codec::Reader;
-use protocol::{Message, NodeId};
+use protocol::{Message, NodeId, Process};
 
 /// From whom to whom.
 pub type Link = (NodeId, NodeId);
@@ -14,21 +14,27 @@ pub type Link = (NodeId, NodeId);
 /// Messages on their way.
 #[derive(Default)]
 pub struct Network {
-    links: BTreeMap<Link, VecDeque<Bytes>>,
+    links: BTreeMap<Link, VecDeque<(Process, Bytes)>>,
 }
 
 impl Network {
-    /// A message leaves.
-    pub fn send(&mut self, link: Link, message: &Message) {
+    /// A message of a process leaves.
+    pub fn send(&mut self, link: Link, by: Process, message: &Message) {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        self.links.entry(link).or_default().push_back(Bytes::from(bytes));
+        self.links.entry(link).or_default().push_back((by, Bytes::from(bytes)));
     }
 
     /// The first message on a link arrives.
-    pub fn receive(&mut self, link: Link) -> Option<Message> {
-        let bytes = self.links.get_mut(&link)?.pop_front()?;
-        Some(decode(bytes))
+    pub fn receive(&mut self, link: Link) -> Option<(Process, Message)> {
+        let (by, bytes) = self.links.get_mut(&link)?.pop_front()?;
+        Some((by, decode(bytes)))
+    }
+
+    /// The first message on a link.
+    #[must_use]
+    pub fn first(&self, link: Link) -> Option<Message> {
+        self.links.get(&link)?.front().map(|(_, bytes)| decode(bytes.clone()))
     }
 
     /// How many messages are on a link.
@@ -48,20 +54,27 @@ impl Network {
         let queue = self.links.get_mut(&link)?;
         let first = queue.front()?.clone();
         queue.push_back(first.clone());
-        Some(decode(first))
+        Some(decode(first.1))
     }
 
     /// The first message on a link is overtaken by all others. Returns it.
     pub fn delay(&mut self, link: Link) -> Option<Message> {
         let queue = self.links.get_mut(&link)?;
         queue.rotate_left(usize::from(!queue.is_empty()));
-        queue.back().cloned().map(decode)
+        queue.back().map(|(_, bytes)| decode(bytes.clone()))
     }
 
     /// Loses all that is on its way to a node.
     pub fn lose_to(&mut self, node: NodeId) {
         self.links.retain(|(_, to), _| *to != node);
     }
+}
+
+/// Whether a message is part of what opens a connection. It is lost only with the connection: without a hello there is none
+/// (`node/src/connection.rs`), and the claims stand right behind it.
+#[must_use]
+pub fn opens_connection(message: &Message) -> bool {
+    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accept { .. } | Message::Unwelcome(_))
 }
 
 fn decode(bytes: Bytes) -> Message {

@@ -1,12 +1,16 @@
 //! One node: a real machine on a log in memory, behind a gate.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use coordinator::Coordinator;
 use engine::Table;
 use participant::Participant;
 use protocol::message::Hello;
-use protocol::{ClusterId, Effects, Journal, Machine, Message, NodeId, Position, Record, Role, Tick, TxnId};
+use protocol::{
+    ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Tick,
+    TxnId,
+};
 
 use crate::world::gate::Gate;
 use crate::world::log::{Log, Rows};
@@ -47,6 +51,12 @@ pub struct Node {
     kind: Kind,
     trace: Trace,
     running: Option<Running>,
+    /// The id of its log.
+    log_id: u64,
+    /// What the last start drew.
+    starts: u64,
+    /// Which process of each node has said hello last and was welcome: nothing of any other is heard.
+    introduced: BTreeMap<NodeId, Process>,
     /// Whether it stands still: neither receives nor flushes nor notices the time.
     pub paused: bool,
     /// Its log, which outlives it.
@@ -61,7 +71,17 @@ impl Node {
     pub fn new(id: NodeId, kind: Kind, trace: &Trace) -> Self {
         let log = Log::new(id, trace.clone());
         let gate = Gate::new(id, log.durable(), trace.clone());
-        Self { id, kind, trace: trace.clone(), running: None, paused: false, log, gate }
+        let log_id = u64::from(id.role().code()) << 8 | u64::from(id.number());
+        let (starts, introduced) = (0, BTreeMap::new());
+        Self { id, kind, trace: trace.clone(), running: None, log_id, starts, introduced, paused: false, log, gate }
+    }
+
+    /// Another process under the same number: its starts draw other numbers. On a log of its own, unless it runs on a copy.
+    #[must_use]
+    pub fn twin(mut self, is_copy: bool) -> Self {
+        self.starts = 100;
+        self.log_id += if is_copy { 0 } else { 0x80 };
+        self
     }
 
     /// Which it is.
@@ -105,8 +125,11 @@ impl Node {
         }
         self.gate = Gate::new(self.id, self.log.durable(), self.trace.clone());
         self.running = Some(running);
+        self.introduced.clear();
+        self.starts += 1;
+        let origin = Origin { log: self.log_id, start: self.starts, first_epoch: 1 };
         self.act(|machine, effects| {
-            machine.start(now, effects).expect("the log and the settings of a story fit together");
+            machine.start(now, origin, effects).expect("the log and the settings of a story fit together");
         });
         self.flush();
     }
@@ -132,6 +155,41 @@ impl Node {
     pub fn act<T>(&mut self, story: impl FnOnce(&mut dyn Machine, &mut Effects<'_>) -> T) -> Option<T> {
         let machine = self.running.as_mut()?.machine();
         Some(story(machine, &mut Effects::new(&mut self.log, &mut self.gate)))
+    }
+
+    /// Hears a message, as a connection hands it on: nothing of a process that is not welcome, or that another one has
+    /// followed. `by` is the process that has sent it; nobody if the harness does not tell them apart.
+    pub fn hear(&mut self, now: Tick, from: NodeId, by: Process, message: Message) {
+        let is_heard = if from.role() == Role::Client {
+            true
+        } else if let Message::Hello(hello) = &message {
+            self.introduce(from, hello.process)
+        } else {
+            self.introduced.get(&from).is_some_and(|known| !by.is_some() || *known == by)
+        };
+        if is_heard {
+            self.act(|machine, effects| machine.handle(now, from, message, effects));
+        }
+    }
+
+    fn introduce(&mut self, from: NodeId, process: Process) -> bool {
+        match self.act(|machine, _| machine.welcome(from, process)) {
+            Some(Ok(())) => {
+                self.introduced.insert(from, process);
+                true
+            }
+            Some(Err(unwelcome)) => {
+                self.gate.post(from, Lsn(0), &Message::Unwelcome(unwelcome));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Its connection to another node has ended.
+    pub fn cut(&mut self, from: NodeId) {
+        self.gate.lose(from);
+        self.introduced.remove(&from);
     }
 
     /// Makes its log durable, and lets go what waited for that.
@@ -161,13 +219,21 @@ impl Node {
         self.running.as_mut()?.machine().next_tick()
     }
 
+    /// Which process it is; nobody while it does not run.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        match &self.running {
+            Some(Running::Coordinator(coordinator)) => coordinator.process(),
+            Some(Running::Participant(participant, _)) => participant.process(),
+            None => Process::NONE,
+        }
+    }
+
     /// How it introduces itself.
     pub fn hello(&self) -> Option<Message> {
-        let epoch = match self.running.as_ref()? {
-            Running::Coordinator(coordinator) => coordinator.epoch(),
-            Running::Participant(participant, _) => participant.epoch(),
-        };
-        Some(Message::Hello(Hello { role: self.id.role(), node: self.id.number(), cluster: CLUSTER, epoch }))
+        let process = self.process();
+        self.running.as_ref()?;
+        Some(Message::Hello(Hello { role: self.id.role(), node: self.id.number(), cluster: CLUSTER, process }))
     }
 
     /// The rows of a participant.
@@ -212,7 +278,7 @@ impl Node {
                 let said = (*txn, *attempt, *decided_at);
                 matches!(record, Record::Decided { txn, attempt, .. } if (*txn, *attempt, at) == said)
                     || matches!(record, Record::DecidedAgain { txn, attempt, first_at, .. } if (*txn, *attempt, *first_at) == said)
-                    || matches!(record, Record::Decided { txn: decided, .. } if decided == txn && !decided_at.is_known())
+                    || matches!(record, Record::Decided { txn: decided, .. } | Record::DecidedAgain { txn: decided, .. } if decided == txn && !decided_at.is_known())
                     || (!decided_at.is_known() && remembers(record, *txn))
             })
         } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {
@@ -226,8 +292,10 @@ impl Node {
                     || (!says.is_known() && remembers(record, *txn))
                     || matches!(record, Record::Committed { txn: committed, .. } if committed == txn && !says.is_known())
             })
-        } else if let Message::Hello(Hello { role: Role::Coordinator, epoch, .. }) = message {
-            is_durable(&|_, record| *record == Record::Started { epoch: *epoch })
+        } else if let Message::Hello(Hello { process: Process { epoch, start, .. }, .. }) = message {
+            let started = Record::Started { epoch: *epoch, start: *start };
+            let is_among = |record: &Record| matches!(record, Record::Starts(all) if all.contains(&(*epoch, *start)));
+            is_durable(&|_, record| *record == started || is_among(record))
         } else {
             true
         };
@@ -237,12 +305,12 @@ impl Node {
     /// All that decides what it will do, as bytes: the same bytes, the same state.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
-        let Self { id: _, kind: _, trace: _, running, paused, log, gate } = self;
+        let Self { id: _, kind: _, trace: _, running, log_id, starts, introduced, paused, log, gate } = self;
         let machine = running.as_ref().map(|running| match running {
             Running::Coordinator(coordinator) => format!("{coordinator:?}"),
             Running::Participant(participant, _) => format!("{participant:?}"),
         });
-        let mut state = format!("{machine:?} {paused}").into_bytes();
+        let mut state = format!("{machine:?} {log_id} {starts} {introduced:?} {paused}").into_bytes();
         log.add_state(&mut state);
         gate.add_state(&mut state);
         state

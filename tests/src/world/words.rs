@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, PrepareMode, TxnStatus};
 use protocol::record::Promise;
-use protocol::{Condition, Message, NodeId, Operation, OperationResult, Position, Record, Role, ScanOf};
+use protocol::{Condition, Message, NodeId, Operation, OperationResult, Position, Process, Record, Role, ScanOf};
 
 use crate::world::keys::name_of;
 
@@ -51,7 +51,19 @@ pub fn message(message: &Message) -> String {
         Message::PrepareLost { txn, attempt, voted_at, held_at } => {
             format!("PrepareLost {txn:?} {attempt} at {}, held at {}", place(*voted_at), place(*held_at))
         }
-        Message::Witness { stated } => format!("Witness of {}", place(*stated)),
+        Message::Claim { known, stated, .. } => {
+            format!("Claim: knows {}, of {}", process(*known), place(*stated))
+        }
+        Message::Accept { known, .. } => format!("Accept after {}", process(*known)),
+        Message::Superseded { known } => format!("Superseded by {}", process(*known)),
+        Message::Unwelcome(unwelcome) => {
+            format!("Unwelcome, {} ({})", unwelcome.reason.name(), process(unwelcome.known))
+        }
+        Message::ReplaceLog { role, node } => format!("ReplaceLog of {role} {node}"),
+        Message::Retire { node } => format!("Retire c{node}"),
+        Message::PeerChanged { outcome, epoch, in_doubt } => {
+            format!("PeerChanged {outcome:?}, epoch {epoch}, {in_doubt} in doubt")
+        }
         Message::LogLost { stated, held } => format!("LogLost {}, the latest is {}", place(*stated), place(*held)),
         Message::AskDecision { txn, attempt, participants } => {
             let all: Vec<_> = participants.iter().map(|number| format!("p{number}")).collect();
@@ -83,8 +95,13 @@ pub fn record(record: &Record) -> String {
             format!("Committed {txn:?} {attempt}, decided at {}", place(*decided_at))
         }
         Record::Aborted { txn, attempt } => format!("Aborted {txn:?} {attempt}"),
-        Record::Fenced { coordinator, epoch } => format!("Fenced c{coordinator} epoch {epoch}"),
-        Record::Started { epoch } => format!("Started epoch {epoch}"),
+        Record::Fenced { peer, process: known } => format!("Fenced n{peer} {}", process(*known)),
+        Record::Retired { coordinator } => format!("Retired c{coordinator}"),
+        Record::Started { epoch, .. } => format!("Started epoch {epoch}"),
+        Record::Starts(starts) => {
+            let epochs: Vec<_> = starts.iter().map(|(epoch, _)| epoch.to_string()).collect();
+            format!("Starts {}", epochs.join(" "))
+        }
         Record::Decided { txn, attempt, participants, .. } => {
             format!("Decided {txn:?} {attempt}, to tell: {}", places('p', participants))
         }
@@ -110,6 +127,16 @@ pub fn record(record: &Record) -> String {
     }
 }
 
+/// Which process: its epoch and the digits that were drawn for its log and start.
+#[must_use]
+pub fn process(Process { log, epoch, start }: Process) -> String {
+    match (log, epoch) {
+        (0, 0) => "nobody".to_owned(),
+        (0, epoch) => format!("any after epoch {epoch}"),
+        (log, epoch) => format!("epoch {epoch} ({log:x}.{start:x})"),
+    }
+}
+
 /// Where a record stands.
 #[must_use]
 pub fn place(position: Position) -> String {
@@ -129,8 +156,8 @@ pub fn row(key: &[u8], value: &[u8]) -> String {
 fn hello_words(hello: &Hello) -> String {
     match hello.role {
         Role::Client => "Hello".to_owned(),
-        Role::Coordinator => format!("Hello epoch {}", hello.epoch),
-        Role::Participant => format!("Hello from {}", NodeId::participant(hello.node)),
+        Role::Coordinator => format!("Hello from {}, {}", NodeId::coordinator(hello.node), process(hello.process)),
+        Role::Participant => format!("Hello from {}, {}", NodeId::participant(hello.node), process(hello.process)),
     }
 }
 

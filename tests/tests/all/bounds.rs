@@ -4,12 +4,12 @@ use bytes::Bytes;
 use coordinator::Coordinator;
 use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, OPERATIONS_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
-use protocol::message::{Hello, Prepare, PrepareMode, Submit};
+use protocol::message::{Prepare, PrepareMode, Submit};
 use protocol::{
     Age, Attempt, ClusterId, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason, Record, Role, Tick,
     TxnId,
 };
-use tests::kept::Kept;
+use tests::kept::{Kept, ORIGIN, greeting};
 
 const CLUSTER: ClusterId = ClusterId(1);
 
@@ -45,10 +45,7 @@ fn a_participant_counts_what_it_promises_not_what_it_was_asked() {
 fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u128) -> Vec<Operation>) {
     let mut participant = Participant::new(participant::Config::new(1, CLUSTER), table.clone());
     let mut kept = Kept::default();
-    for message in [
-        Message::Hello(Hello { role: Role::Coordinator, node: 9, cluster: CLUSTER, epoch: 1 }),
-        Message::Witness { stated: Position::UNKNOWN },
-    ] {
+    for message in greeting(Role::Coordinator, 9, CLUSTER, 1) {
         kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
     }
     for number in 0..prepares {
@@ -105,7 +102,7 @@ fn what_ends_a_promise_fits_in_the_block_that_is_kept_for_it() {
 fn a_coordinator_asks_again_for_no_more_than_a_connection_can_hold() {
     let mut coordinator = Coordinator::new(coordinator::Config::new(1, CLUSTER, vec![1]));
     let mut kept = Kept::default();
-    kept.effects(|effects| coordinator.start(Tick(1), effects)).expect("it starts");
+    kept.effects(|effects| coordinator.start(Tick(1), ORIGIN, effects)).expect("it starts");
     for number in 0..300 {
         let submit = Submit { txn: TxnId(number), deadline_ms: 1_000, operations: vec![large_put(number)] };
         let message = Message::Submit(submit);
@@ -114,8 +111,9 @@ fn a_coordinator_asks_again_for_no_more_than_a_connection_can_hold() {
     let busy = kept.take_posted().iter().filter(|message| matches!(message, Message::Busy { .. })).count();
     assert!(busy > 200, "{busy} were answered BUSY");
 
-    let hello = Message::Hello(Hello { role: Role::Participant, node: 1, cluster: CLUSTER, epoch: 0 });
-    kept.effects(|effects| coordinator.handle(Tick(1), NodeId::participant(1), hello, effects));
+    for message in greeting(Role::Participant, 1, CLUSTER, 1) {
+        kept.effects(|effects| coordinator.handle(Tick(1), NodeId::participant(1), message, effects));
+    }
     let mut bytes = Vec::new();
     kept.take_posted().iter().for_each(|message| message.encode(&mut bytes));
     assert!(!bytes.is_empty() && bytes.len() < 32 << 20, "{} bytes at once", bytes.len());

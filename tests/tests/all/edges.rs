@@ -6,15 +6,15 @@ use coordinator::Coordinator;
 use engine::Table;
 use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, VALUE_BYTES_MAX};
-use protocol::message::{Hello, Prepare, PrepareMode, Submit};
+use protocol::message::{PeerChange, Prepare, PrepareMode, Submit};
 use protocol::operation::operations_bytes;
 use protocol::record::CommittedOutcome;
 use protocol::routing::{BinTable, bin_of};
 use protocol::{
     Age, Attempt, ClusterId, Condition, InDoubt, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason,
-    Record, Refusal, Role, Room, StartError, Tick, TxnId,
+    Record, Refusal, Room, StartError, Tick, TxnId, UnwelcomeReason,
 };
-use tests::kept::Kept;
+use tests::kept::{Kept, ORIGIN, greeting, made_up};
 
 const CLUSTER: ClusterId = ClusterId(1);
 const FIRST: Attempt = Attempt { epoch: 1, number: 1 };
@@ -35,7 +35,7 @@ impl<M: Machine> Alone<M> {
     }
 
     fn start(&mut self) -> Result<(), StartError> {
-        self.kept.effects(|effects| self.machine.start(self.now, effects))
+        self.kept.effects(|effects| self.machine.start(self.now, ORIGIN, effects))
     }
 
     /// What it answers to a message.
@@ -60,12 +60,10 @@ impl<M: Machine> Alone<M> {
     }
 }
 
-fn hello(role: Role, node: u32, epoch: u32) -> Message {
-    Message::Hello(Hello { role, node, cluster: CLUSTER, epoch })
-}
-
-fn nowhere() -> Message {
-    Message::Witness { stated: Position::UNKNOWN }
+/// A peer that is made up connects and is accepted; what it is then told.
+fn meet<M: Machine>(alone: &mut Alone<M>, id: NodeId, epoch: u32) -> Vec<Message> {
+    let greeting = greeting(id.role(), id.number(), CLUSTER, epoch);
+    greeting.into_iter().map(|message| alone.tell(id, message)).last().unwrap_or_default()
 }
 
 fn put(key: &Bytes) -> Operation {
@@ -74,13 +72,13 @@ fn put(key: &Bytes) -> Operation {
 
 // ---- coordinators
 
-/// A coordinator whose participants have stated their witnesses.
+/// A coordinator whose participants have been accepted.
 fn coordinator(participants: &[u32], change: impl FnOnce(&mut coordinator::Config)) -> Alone<Coordinator> {
     let mut config = coordinator::Config::new(1, CLUSTER, participants.to_vec());
     change(&mut config);
     let mut alone = Alone::new(Coordinator::new(config));
     for number in participants {
-        alone.tell(NodeId::participant(*number), nowhere());
+        meet(&mut alone, NodeId::participant(*number), 1);
     }
     alone
 }
@@ -247,15 +245,15 @@ fn nobody_commits_in_one_phase_what_it_was_not_asked_to() {
 }
 
 #[test]
-fn a_coordinator_keeps_no_more_questions_for_its_witnesses_than_it_may() {
+fn a_coordinator_keeps_no_more_questions_for_claims_than_it_may() {
     const DOUBTS_MAX: usize = 65_536;
     let mut alone = Alone::new(Coordinator::new(coordinator::Config::new(1, CLUSTER, vec![1, 2])));
+    meet(&mut alone, NodeId::participant(1), 1);
     for txn in 0..=DOUBTS_MAX as u128 {
         let doubt = Message::AskDecision { txn: TxnId(txn), attempt: FIRST, participants: vec![1, 2] };
         assert_eq!(alone.tell(NodeId::participant(1), doubt), []);
     }
-    alone.tell(NodeId::participant(1), nowhere());
-    let told = alone.tell(NodeId::participant(2), nowhere());
+    let told = meet(&mut alone, NodeId::participant(2), 1);
     assert_eq!(told.iter().filter(|message| matches!(message, Message::Abort { .. })).count(), DOUBTS_MAX);
 }
 
@@ -301,13 +299,8 @@ fn what_a_machine_holds_is_in_its_text() {
 /// A participant that has met these coordinators, in their first epochs.
 fn participant(table: Table, coordinators: &[u32]) -> Alone<Participant> {
     let mut alone = Alone::new(Participant::new(participant::Config::new(1, CLUSTER), table));
-    coordinators.iter().for_each(|number| meet(&mut alone, *number));
+    coordinators.iter().for_each(|number| _ = meet(&mut alone, NodeId::coordinator(*number), 1));
     alone
-}
-
-fn meet(alone: &mut Alone<Participant>, number: u32) {
-    alone.tell(NodeId::coordinator(number), hello(Role::Coordinator, number, 1));
-    alone.tell(NodeId::coordinator(number), nowhere());
 }
 
 /// The first attempt of a transaction of coordinator 1, which is as old as its number.
@@ -318,7 +311,7 @@ fn prepare(txn: u128, mode: PrepareMode, operations: Vec<Operation>) -> Prepare 
         cluster: CLUSTER,
         coordinator: 1,
         age: Age { admitted_us: txn as u64, coordinator: 1 },
-        participants: vec![1, 2],
+        participants: if mode == PrepareMode::OnePhase { vec![1] } else { vec![1, 2] },
         mode,
         lock_wait_ms: 500,
         operations,
@@ -348,10 +341,10 @@ fn is_promised(said: &[Message]) -> bool {
 #[test]
 fn a_participant_owes_an_outcome_for_each_promise_and_what_a_checkpoint_logs_again() {
     const AGAIN_BYTES: usize = 32;
-    const PEERS_AGAIN_BYTES: usize = 256 * 64;
+    const PEERS_AGAIN_BYTES: usize = 256 * 96 + 1_024 * 12 + 64;
     let mut alone = participant(Table::new(), &[1]);
     let nothing = Owed { records: 0, again_bytes: PEERS_AGAIN_BYTES, again_later_bytes: 0 };
-    assert_eq!((alone.machine.owes(), alone.machine.epoch(), alone.machine.next_tick()), (nothing, 0, None));
+    assert_eq!((alone.machine.owes(), alone.machine.process().epoch, alone.machine.next_tick()), (nothing, 1, None));
     let b = prepare(8, PrepareMode::TwoPhase, vec![put(&Bytes::from_static(b"b"))]);
     assert!(is_promised(&send(&mut alone, b)));
     assert!(is_promised(&send(&mut alone, put_a(9))));
@@ -430,11 +423,66 @@ fn a_prepare_for_somebody_else_is_refused() {
 #[test]
 fn a_participant_obeys_so_many_coordinators_and_no_more() {
     const COORDINATORS_MAX: u32 = 256;
-    let all: Vec<u32> = (1..=COORDINATORS_MAX + 1).collect();
+    let all: Vec<u32> = (1..=COORDINATORS_MAX).collect();
     let mut alone = participant(Table::new(), &all);
     let of = |number: u32| Prepare { coordinator: number, ..put_a(u128::from(number)) };
-    assert_eq!(reason(&send(&mut alone, of(COORDINATORS_MAX + 1))), Some(Reason::Busy));
+    let too_many = Message::Unwelcome(UnwelcomeReason::TooManyPeers.into());
+    let late = NodeId::coordinator(COORDINATORS_MAX + 1);
+    assert_eq!(alone.machine.welcome(late, made_up(1)), Err(UnwelcomeReason::TooManyPeers.into()));
+    assert_eq!(meet(&mut alone, late, 1), [too_many]);
+    assert_eq!(reason(&send(&mut alone, of(COORDINATORS_MAX + 1))), Some(Reason::NoClaim));
+    let operator = NodeId::client(1);
     assert!(is_promised(&send(&mut alone, of(COORDINATORS_MAX))));
+    let retire = |alone: &mut Alone<Participant>, node: u32| match alone.tell(operator, Message::Retire { node })[..] {
+        [Message::PeerChanged { outcome, in_doubt, .. }] => (outcome, in_doubt),
+        _ => unreachable!("an operator is answered"),
+    };
+    assert_eq!(retire(&mut alone, COORDINATORS_MAX), (PeerChange::HasPromises, 1));
+    assert_eq!(retire(&mut alone, 7), (PeerChange::Done, 0));
+    assert_eq!(retire(&mut alone, 7), (PeerChange::NotKnown, 0));
+    assert_eq!(meet(&mut alone, late, 1), []);
+    assert_ne!(reason(&send(&mut alone, of(COORDINATORS_MAX + 1))), Some(Reason::NoClaim));
+}
+
+#[test]
+fn a_prepare_that_has_no_meaning_is_refused() {
+    let mut alone = participant(Table::new(), &[1]);
+    let mut refused = |change: fn(&mut Prepare)| {
+        let mut prepare = put_a(1);
+        change(&mut prepare);
+        reason(&alone.tell(NodeId::coordinator(1), Message::Prepare(prepare)))
+    };
+    assert_eq!(refused(|prepare| prepare.mode = PrepareMode::OnePhase), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.attempt.number = 0), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.attempt.epoch = 0), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.participants = vec![1, 2, 1]), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.participants = vec![1, u32::MAX]), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.participants = vec![0, 1]), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.participants = Vec::new()), Some(Reason::Invalid));
+    assert_eq!(refused(|prepare| prepare.attempt.epoch = u32::MAX), Some(Reason::WrongNode));
+    assert_eq!(refused(|_| {}), None, "and nothing was fenced by any of these");
+}
+
+#[test]
+fn an_attempt_that_was_ended_does_not_begin_anew() {
+    for mode in [PrepareMode::TwoPhase, PrepareMode::OnePhase] {
+        let participants = if mode == PrepareMode::OnePhase { vec![1] } else { vec![1, 2] };
+        let of = |number: u32| Prepare {
+            attempt: Attempt { epoch: 1, number },
+            mode,
+            participants: participants.clone(),
+            ..put_a(1)
+        };
+        let mut alone = participant(Table::new(), &[1]);
+        assert!(is_promised(&send(&mut alone, put_a(9))));
+        assert_eq!(send(&mut alone, of(2)), [], "it waits");
+        alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: Attempt { epoch: 1, number: 2 } });
+        alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(9), attempt: FIRST });
+        assert_eq!(reason(&send(&mut alone, of(2))), Some(Reason::Ended));
+        assert_eq!(reason(&send(&mut alone, of(1))), Some(Reason::Ended));
+        let said = send(&mut alone, of(3));
+        assert!(matches!(said.as_slice(), [Message::VoteYes { .. } | Message::CommittedOnePhase { .. }]), "{said:?}");
+    }
 }
 
 #[test]
@@ -465,7 +513,7 @@ fn each_coordinator_ends_what_it_began_and_no_other() {
         Some(Reason::Conflict),
         "it is younger than the one that waits"
     );
-    alone.tell(NodeId::coordinator(2), hello(Role::Coordinator, 2, 2));
+    meet(&mut alone, NodeId::coordinator(2), 2);
     assert_eq!(alone.machine.in_flight_txns(), 2, "what the first waits for is not ended by the second");
     let said = alone.tell(NodeId::coordinator(2), Message::Abort { txn: TxnId(9), attempt: FIRST });
     assert!(is_promised(&said), "{said:?}");

@@ -71,6 +71,10 @@ fn obey(world: &mut World, command: &str, args: &mut ArgumentConsumer<'_>) -> To
         "drop" => on_link(world, args, World::drop_first)?,
         "duplicate" => on_link(world, args, World::duplicate)?,
         "delay" => on_link(world, args, World::delay)?,
+        "meet" => {
+            let (one, other) = (node(world, args)?, node(world, args)?);
+            world.meet(one, other);
+        }
         "reconnect" => {
             let (one, other) = (node(world, args)?, node(world, args)?);
             world.reconnect(one, other);

@@ -1,0 +1,145 @@
+//! Participants: which process of each is heeded, whether this log still holds what they have heard of it, and what they may
+//! be told of promises that they ask about (`protocol/src/fencing.rs` and `evidence.rs` have the rules).
+//!
+//! A new connection goes through hello, this coordinator's claim, the participant's claim, and accept. Then all that was under
+//! way to it is said again. A position is heard with every promise and every one-phase commit; one is told with every
+//! decision to commit. A coordinator whose log has lost decisions carries out those that it holds, and neither begins nor
+//! presumes anything.
+//!
+//! Invariants:
+//! - A two-phase transaction is begun only after all its participants have made their claims.
+//! - An abort is presumed only if all participants of the promise have: a decision to commit it, of which one of them
+//!   has heard, is then in this log, or the log is known to be lost.
+//!
+//! Not here: what a single decision says of its promises (`transaction.rs`).
+
+use protocol::message::PeerChange;
+use protocol::{Attempt, Effects, Message, NodeId, Position, Process, Reason, Record, Refusal, Role, TxnId};
+
+use crate::machine::Coordinator;
+use crate::transaction::Txn;
+
+/// What a participant in doubt has asked.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    pub(crate) attempt: Attempt,
+    /// Who has part in the transaction.
+    pub(crate) participants: Vec<u32>,
+}
+
+/// How many such questions wait for claims; those past it come again.
+const DOUBTS_MAX: usize = 65_536;
+
+impl Coordinator {
+    /// A participant has said where a record of it stands.
+    pub(crate) fn heard(&mut self, participant: u32, at: Position) {
+        if self.config.participants.contains(&participant) {
+            self.evidence.hear(participant, at);
+        }
+    }
+
+    /// These are told of a decision.
+    pub(crate) fn tell_of(&mut self, participants: &[(u32, Position)], decided_at: Position) {
+        participants.iter().for_each(|(participant, _)| self.evidence.tell(*participant, decided_at));
+    }
+
+    /// A process that is welcome has connected. If it is the one that was accepted, all that was under way to it may have been
+    /// lost, and is said again.
+    pub(crate) fn on_hello(&mut self, participant: u32, process: Process, effects: &mut Effects<'_>) {
+        self.fencing.meet(participant, process);
+        self.claim(participant, effects);
+        if self.fencing.is_current(participant) {
+            self.say_again(participant, effects);
+        }
+    }
+
+    /// Tells a participant what is known of it.
+    pub(crate) fn claim(&self, participant: u32, effects: &mut Effects<'_>) {
+        let (by, known) = (self.fencing.own(), self.fencing.known(participant));
+        let claim = Message::Claim { by, known, stated: self.evidence.heard(participant) };
+        // Says what the participant has said itself, and must come before the prepares.
+        effects.send_now(NodeId::participant(participant), &claim);
+    }
+
+    /// Whether all of these have made their claims since this process started.
+    pub(crate) fn have_claimed(&self, participants: &[u32]) -> bool {
+        participants.iter().all(|participant| self.evidence.is_judged(*participant))
+    }
+
+    /// Judges a participant's claim, which answers this coordinator's own, and accepts its process.
+    pub(crate) fn on_claim(
+        &mut self,
+        participant: u32,
+        by: Process,
+        known: Process,
+        stated: Position,
+        effects: &mut Effects<'_>,
+    ) {
+        if !self.config.participants.contains(&participant) || !self.fencing.has_met(participant, by) {
+            return;
+        }
+        let to = NodeId::participant(participant);
+        if !self.fencing.is_heir_of(known) {
+            // Says what the other has said itself, and nothing of any transaction.
+            return effects.send_now(to, &Message::Superseded { known });
+        }
+        if let Some(held) = self.evidence.judge(participant, stated) {
+            effects.send(to, &Message::LogLost { stated, held });
+            self.give_up_open(effects);
+        }
+        // Only as many participants are configured as may be known.
+        let is_news = self.fencing.accept(participant, effects).unwrap_or(false);
+        // Promises nothing: it says which process this is.
+        effects.send_now(to, &Message::Accept { by: self.fencing.own(), known });
+        if is_news {
+            self.say_again(participant, effects);
+        }
+        for ((txn, asker), doubt) in std::mem::take(&mut self.doubts) {
+            self.answer_or_keep(asker, txn, doubt, effects);
+        }
+    }
+
+    /// An operator has given up a participant's log, and with it what was still to be delivered there.
+    pub(crate) fn on_replace_log(&mut self, operator: NodeId, role: Role, participant: u32, effects: &mut Effects<'_>) {
+        let is_known = role == Role::Participant && self.fencing.knows(participant);
+        let answer = if is_known {
+            let epoch = self.fencing.epoch_of(participant);
+            self.fencing.give_up(participant, effects);
+            self.evidence.forget_log(participant);
+            let (finished, in_doubt) = self.give_up_deliveries(participant);
+            finished.into_iter().for_each(|txn| _ = effects.log(&Record::Finished { txn }));
+            Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }
+        } else {
+            Message::PeerChanged { outcome: PeerChange::NotKnown, epoch: 0, in_doubt: 0 }
+        };
+        effects.send(operator, &answer);
+    }
+
+    /// A participant in doubt asks.
+    pub(crate) fn on_doubt(&mut self, asker: u32, txn: TxnId, doubt: Doubt, effects: &mut Effects<'_>) {
+        if self.tell_commit(asker, txn, doubt.attempt, effects) {
+            return;
+        }
+        self.answer_or_keep(asker, txn, doubt, effects);
+    }
+
+    fn answer_or_keep(&mut self, asker: u32, txn: TxnId, doubt: Doubt, effects: &mut Effects<'_>) {
+        if self.have_claimed(&doubt.participants) {
+            self.tell_undecided(asker, txn, doubt.attempt, effects);
+        } else if self.doubts.len() < DOUBTS_MAX {
+            self.doubts.insert((txn, asker), doubt);
+        }
+    }
+
+    /// What is not decided when the loss is found is aborted: all its participants have claimed that they know of no
+    /// decision. In one phase the participant has decided, and goes on being asked.
+    fn give_up_open(&mut self, effects: &mut Effects<'_>) {
+        let is_two_phase = |txn: &Txn| matches!(txn, Txn::Open(open) if !open.is_one_phase());
+        let open = self.txns.iter().filter(|(_, known)| is_two_phase(known));
+        let mut open: Vec<TxnId> = open.map(|(txn, _)| *txn).collect();
+        open.sort_unstable();
+        for txn in open {
+            self.abort(txn, Refusal::by_coordinator(Reason::LogLost), false, effects);
+        }
+    }
+}
