@@ -29,7 +29,7 @@ pub(crate) struct BenchResult {
     pub(crate) run: String,
     pub(crate) participants: usize,
     pub(crate) clients: usize,
-    /// From the beginning to the last answer.
+    /// While transactions were begun, and to the last answer.
     pub(crate) duration_s: f64,
     /// Of an open loop.
     pub(crate) scheduled: Option<u64>,

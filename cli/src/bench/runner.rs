@@ -37,7 +37,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) figures: Figures,
-    /// From the beginning to the last answer that it waited for; at least as long as was asked for, unless it was cut short.
+    /// See `length`.
     pub(crate) duration: Duration,
     /// Starts of an open loop.
     pub(crate) scheduled: Option<u64>,
@@ -174,7 +174,7 @@ impl Run {
     /// The run is over; how long it was.
     fn end(&self, asked_for: Duration) -> Duration {
         let figures = &mut self.progress().figures;
-        let duration = figures.last_answer.max(self.schedule.stopped().unwrap_or(asked_for));
+        let duration = length(asked_for, self.schedule.stopped(), figures.last_answer);
         figures.end(duration);
         duration
     }
@@ -250,6 +250,12 @@ fn count_outcome(figures: &mut Figures, kind: Kind, outcome: &Outcome, answered:
     }
 }
 
+/// How long a run was: as long as asked for, or until it was stopped, and in any case to its last answer. That nobody
+/// answered in the end makes it no longer.
+fn length(asked_for: Duration, stopped: Option<Duration>, last_answer: Duration) -> Duration {
+    stopped.map_or(asked_for, |stopped| stopped.min(asked_for)).max(last_answer)
+}
+
 /// Whether the workload asked for this refusal: a balance too small, or a bound that cannot hold.
 fn is_own_reason(refusal: &Refusal, at_deadline: bool) -> bool {
     refusal.reason == Reason::Bound && !at_deadline
@@ -258,6 +264,20 @@ fn is_own_reason(refusal: &Refusal, at_deadline: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_as_long_as_it_was_loaded_or_answered() {
+        let s = Duration::from_secs;
+        for (stopped, last_answer, expected) in [
+            (None, s(2), s(3)),
+            (None, s(4), s(4)),
+            (Some(s(1)), s(1), s(1)),
+            (Some(s(7)), s(2), s(3)),
+            (Some(s(7)), s(5), s(5)),
+        ] {
+            assert_eq!(length(s(3), stopped, last_answer), expected, "{stopped:?} {last_answer:?}");
+        }
+    }
 
     #[test]
     fn only_a_bound_is_an_abort_everything_else_that_is_not_a_commit_is_a_failure() {
