@@ -65,6 +65,13 @@ impl Buffer {
         }
     }
 
+    /// A buffer with the same content and no room for more.
+    pub(crate) fn to_smallest(&self) -> Buffer {
+        let mut small = Buffer::with_capacity(self.len());
+        small.bytes.extend_from_slice(self.content());
+        small
+    }
+
     /// The content.
     #[must_use]
     pub fn content(&self) -> &[u8] {

@@ -11,6 +11,18 @@ pub const SECTOR_BYTES: usize = 512;
 /// Largest group. Larger ones add latency and no throughput: 4 MiB already takes milliseconds to write.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// How long the bytes of a group may take on the disk, in microseconds: on a slow one groups become smaller.
+pub const GROUP_WRITE_US: u64 = 100_000;
+
+/// What a group may have on the slowest disk: below that, padding and the parts that every write takes cost more than they save.
+pub const GROUP_BYTES_SLOW: usize = 16 << 10;
+
+/// What a group may have on a disk of which nothing is known, besides twice what the last ones had.
+pub const GROUP_BYTES_UNKNOWN: usize = 64 << 10;
+
+/// A write of so many bytes, or more, counts in full for what a byte takes; a smaller one by its share.
+pub const GROUP_BYTES_KNOWN: u64 = 64 << 10;
+
 /// Largest payload of a record, so that a group always holds at least one and a reader can bound what it allocates.
 pub const RECORD_BYTES_MAX: usize = 2 << 20;
 

@@ -16,6 +16,7 @@ use crate::limits::{
     BLOCK_BYTES, BUFFERS_MAX, GROUP_BYTES_MAX, RECORD_BYTES_MAX, RECORD_SLACK_BYTES, record_bytes_max,
 };
 use crate::lsn::{Lsn, Position};
+use crate::pace::{Backlog, WritePace};
 use crate::segment::SegmentHeader;
 use crate::storage::Completion;
 use crate::superblock::Anchor;
@@ -107,6 +108,9 @@ pub(crate) struct Log {
     anchor: Option<Anchor>,
     last_kind: Option<GroupKind>,
     pool: Vec<Buffer>,
+    pace: WritePace,
+    /// What a group may have now that holds more than one record: as much as the disk takes in a short time.
+    group_bytes_max: usize,
     pub(crate) counts: Counts,
 }
 
@@ -134,6 +138,8 @@ impl Log {
             anchor: None,
             last_kind: None,
             pool,
+            pace: WritePace::default(),
+            group_bytes_max: WritePace::default().group_bytes(),
             counts: Counts::default(),
         }
     }
@@ -156,6 +162,13 @@ impl Log {
     /// Bytes of closed groups that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// What waits to be written or is on its way, and how fast that goes.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let open = if self.open.records > 0 { self.open.buffer.len() } else { 0 };
+        let in_flight = self.in_flight.as_ref().map_or(0, |group| group.bytes);
+        Backlog { bytes: (self.queued_bytes + in_flight + open) as u64, bytes_per_second: self.pace.bytes_per_second() }
     }
 
     /// Whether records wait for the disk or are on their way to it.
@@ -184,7 +197,8 @@ impl Log {
         assert!(length <= self.record_bytes_max + slack, "a record of {length} bytes exceeds the limit");
         self.open.records += 1;
         self.counts.records += 1;
-        if self.open.buffer.len() > self.open.capacity {
+        let capacity = self.open.capacity.min(self.open.group_at + self.group_bytes_max);
+        if self.open.buffer.len() > self.open.capacity || (self.open.records > 1 && self.open.buffer.len() > capacity) {
             self.overflow(RECORD_HEAD_BYTES + length);
         }
         let content = self.open.buffer.content();
@@ -263,6 +277,12 @@ impl Log {
         };
         self.chain = group::emit_followed(body, &fields, group.crc);
         self.closed_end = Lsn(group.lsn.0 + group_bytes as u64);
+        // What waits behind another group takes no more memory than it has bytes.
+        if self.in_flight.is_some() && group.buffer.len() < GROUP_BYTES_MAX / 4 {
+            let small = group.buffer.to_smallest();
+            let large = std::mem::replace(&mut group.buffer, small);
+            self.give_back(large);
+        }
         self.queued_bytes += group.buffer.len();
         self.closed.push_back(Closed {
             lsn: group.lsn,
@@ -321,6 +341,8 @@ impl Log {
         match completion.result {
             Ok(written) if written == group.bytes || planted!("short-write-taken") => {
                 self.durable = group.end;
+                self.pace.took(group.bytes, completion.elapsed_us);
+                self.group_bytes_max = self.pace.group_bytes();
                 self.last_kind = Some(group.kind);
                 self.give_back(completion.buffer);
                 Ok(())

@@ -57,6 +57,8 @@ struct State {
     off: bool,
     held: bool,
     space_bytes: Option<u64>,
+    /// What a group write takes: so many microseconds, and a second for so many bytes.
+    pace: Option<(u64, u64)>,
     logs: u64,
 }
 
@@ -241,6 +243,11 @@ impl Memory {
         self.state().space_bytes = bytes;
     }
 
+    /// Says how long a group write is reported to take: so many microseconds, and a second for so many bytes. Otherwise no time.
+    pub fn set_pace(&self, fixed_us: u64, bytes_per_second: u64) {
+        self.state().pace = Some((fixed_us, bytes_per_second));
+    }
+
     /// While held, group writes do not finish; [`Memory::release`] lets single ones.
     pub fn hold(&self, held: bool) {
         self.state().held = held;
@@ -373,6 +380,8 @@ impl State {
         let mut buffer = Buffer::with_capacity(bytes.len());
         buffer.pad_to(bytes.len());
         buffer.content_mut().copy_from_slice(&bytes);
+        let elapsed_us =
+            self.pace.map_or(0, |(fixed_us, rate)| fixed_us + bytes.len() as u64 * 1_000_000 / rate.max(1));
         let result = match self.write_operation() {
             Err(error) => {
                 self.unsynced.push((Target::Segment(slot), offset, bytes));
@@ -395,7 +404,7 @@ impl State {
                 Err(fault.error())
             }
         };
-        self.in_flight.push_back(Completion { result, buffer, elapsed_us: 0 });
+        self.in_flight.push_back(Completion { result, buffer, elapsed_us });
         true
     }
 }

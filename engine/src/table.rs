@@ -38,6 +38,10 @@ struct Inner {
     entries: BTreeMap<Bytes, Value>,
     /// What all entries take in slices, with large values as pointers.
     slice_bytes: u64,
+    /// What keys and values take of the heap, beside the tree.
+    heap_bytes: u64,
+    /// The size beyond which it may not grow, if there is one.
+    memory_max: Option<u64>,
     /// Live bytes of large values by segment index; no zero entries.
     live: BTreeMap<u64, u64>,
     /// Large values in memory: where they end in the log, and their key.
@@ -61,6 +65,23 @@ enum Value {
     Large { pointer: Pointer, pending: Option<Bytes> },
 }
 
+/// Entries of a node of the tree, at most and after keys came in ascending order, as a start finds them.
+const NODE_ENTRIES: usize = 11;
+const NODE_ENTRIES_SPARSE: usize = 6;
+
+/// What an entry takes in the tree when its nodes are filled as little as that: each leaf comes with one entry in a node
+/// above it, and those with a seventh as many nodes again.
+const ENTRY_BYTES: u64 = {
+    let leaf = NODE_ENTRIES * (size_of::<Bytes>() + size_of::<Value>()) + 32;
+    let inner = leaf + (NODE_ENTRIES + 1) * 8;
+    ((leaf + inner / NODE_ENTRIES_SPARSE) / (NODE_ENTRIES_SPARSE + 1)) as u64
+};
+
+/// What so many bytes take of the heap: sizes there are multiples of 16, with a head of 8, from 32 on.
+fn heap_bytes(bytes: usize) -> u64 {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) as u64 }
+}
+
 impl Value {
     /// What the entry takes in a slice, with a large value as a pointer.
     fn slice_bytes(&self, key: &[u8]) -> u64 {
@@ -69,6 +90,14 @@ impl Value {
             Value::Large { .. } => 0,
         };
         (slice::ENTRY_BYTES_MAX + key.len() + inline) as u64
+    }
+
+    /// What its bytes take of the heap. Large ones are there only until they are durable.
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Value::Inline(bytes) => heap_bytes(bytes.len()),
+            Value::Large { .. } => 0,
+        }
     }
 
     /// Length of the value.
@@ -142,6 +171,7 @@ impl Table {
         let Some(value) = value else {
             if let Some(old) = inner.entries.remove(key) {
                 inner.slice_bytes -= old.slice_bytes(key);
+                inner.heap_bytes -= heap_bytes(key.len()) + old.heap_bytes();
                 inner.forget(&old);
             }
             return;
@@ -172,6 +202,30 @@ impl Table {
     pub fn stats(&self) -> TableStats {
         let inner = self.0.borrow();
         TableStats { keys: inner.entries.len(), large_bytes: inner.live.values().sum(), pending: inner.pending.len() }
+    }
+
+    /// What it takes in memory, in bytes, without large values: as much as it takes at most after a start.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.0.borrow().memory_bytes()
+    }
+
+    /// What it may take more after a start than now, in bytes: keys come in order then, which fills nodes less.
+    #[must_use]
+    pub fn sparse_bytes(&self) -> u64 {
+        self.0.borrow().entries.len() as u64 * ENTRY_BYTES / 4
+    }
+
+    /// Says beyond which size it may not grow, if there is one. That is for the owner to keep to.
+    pub fn limit(&self, memory_max: Option<u64>) {
+        self.0.borrow_mut().memory_max = memory_max;
+    }
+
+    /// Whether what takes more memory may be applied.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.memory_max.is_none_or(|max| inner.memory_bytes() < max)
     }
 
     /// Connects the table to its log, before replay; what replay applies is durable.
@@ -259,11 +313,11 @@ impl Table {
             inner.emit(key, value, walk);
             walk.pointer_bytes += value.slice_bytes(key);
             count += 1;
-            last = Some(key.clone());
+            last = Some(key);
         };
         walk.bytes[..slice::HEAD_BYTES].copy_from_slice(&count.to_le_bytes());
-        if last.is_some() {
-            walk.cursor = last;
+        if let Some(last) = last {
+            walk.cursor = Some(Bytes::copy_from_slice(last));
         }
         walk.entries = count;
         end
@@ -318,13 +372,20 @@ pub(crate) enum WalkEnd {
 }
 
 impl Inner {
+    fn memory_bytes(&self) -> u64 {
+        self.heap_bytes + self.entries.len() as u64 * ENTRY_BYTES
+    }
+
     fn set(&mut self, key: &[u8], value: Value) {
         self.slice_bytes += value.slice_bytes(key);
+        self.heap_bytes += value.heap_bytes();
         if let Some(held) = self.entries.get_mut(key) {
             let old = std::mem::replace(held, value);
             self.slice_bytes -= old.slice_bytes(key);
+            self.heap_bytes -= old.heap_bytes();
             self.forget(&old);
         } else {
+            self.heap_bytes += heap_bytes(key.len());
             self.entries.insert(Bytes::copy_from_slice(key), value);
         }
     }
@@ -367,7 +428,9 @@ impl Inner {
 
     fn read(&self, value: &Value) -> Result<Bytes, TableError> {
         match value {
-            Value::Inline(bytes) | Value::Large { pending: Some(bytes), .. } => Ok(bytes.clone()),
+            // A clone would make the bytes of the table larger, for ever.
+            Value::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+            Value::Large { pending: Some(bytes), .. } => Ok(bytes.clone()),
             Value::Large { pointer, pending: None } => self.read_at(*pointer),
         }
     }

@@ -52,6 +52,8 @@ pub struct NodeConfig {
     pub segment_bytes: u64,
     /// Segments that the log may have.
     pub segments_max: usize,
+    /// A participant's memory budget, in bytes; `None` for a share of what there is.
+    pub memory_max: Option<u64>,
     /// Log between two checkpoints.
     pub checkpoint_bytes: u64,
     /// Idle time after which the log is sealed.
@@ -201,6 +203,7 @@ impl Config {
                 first_epoch: 1,
                 segment_bytes: 0,
                 segments_max: 0,
+                memory_max: None,
                 checkpoint_bytes: 0,
                 seal_idle: Duration::ZERO,
                 scrub_bytes_per_second: 0,

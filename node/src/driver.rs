@@ -30,6 +30,7 @@ use crate::figures::Figures;
 use crate::hub::Hub;
 use crate::journal::{StoreJournal, lsn, owed};
 use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
+use crate::memory::MemoryWatch;
 use crate::outbox::OPEN;
 use crate::peers::Peers;
 use crate::scrub_link::ScrubLink;
@@ -44,6 +45,8 @@ pub(crate) struct Driver<M, D> {
     pub(crate) store: Store<D>,
     pub(crate) machine: M,
     pub(crate) stop: Stop,
+    /// Watches what the process takes; a coordinator's is bounded by its settings.
+    pub(crate) memory: Option<MemoryWatch>,
     figures: Figures,
     scrub: Arc<ScrubLink>,
     checkpoint: Checkpoint,
@@ -69,6 +72,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             store,
             machine,
             stop,
+            memory: None,
             figures: Figures::new(peers, Arc::clone(&scrub)),
             scrub,
             checkpoint: Checkpoint::Idle,
@@ -97,6 +101,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         self.turns += 1;
         let now = self.hub.clock.now();
         self.store.owes(owed(self.machine.owes()));
+        if let Some(memory) = &mut self.memory {
+            memory.look(now, self.store.table());
+        }
         self.take_in(now);
         if self.machine.next_tick().is_some_and(|due| due <= now) {
             let mut peers = self.hub.peers.borrow_mut();

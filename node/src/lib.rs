@@ -8,6 +8,7 @@
 //! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
 //! - `certificate`: what a start found in the log, for machines.
 //! - `scrub`: reads the finished part of the log again; `scrub_link`: what it and the driver tell each other.
+//! - `memory`: what the process takes, and how much it may.
 //! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
 //! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
 //! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
@@ -34,6 +35,7 @@ mod hub;
 mod journal;
 pub mod limits;
 mod listener;
+mod memory;
 mod node;
 mod outbox;
 mod peers;

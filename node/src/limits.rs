@@ -109,6 +109,19 @@ pub const RING_ENTRIES: u32 = 1_024;
 /// Descriptors that a node needs besides its connections: log segments, ring, listener, signals.
 pub const OTHER_DESCRIPTORS: u64 = 1_200;
 
+/// What the memory budget of a participant is of what its control group or machine has, in percent: the rest is for what the kernel
+/// holds for it, and for what comes up between two looks.
+pub const MEMORY_BUDGET_PERCENT: u64 = 75;
+
+/// Share of the budget below which there is memory again, in percent.
+pub const MEMORY_FREED_PERCENT: u64 = 95;
+
+/// How often it is looked at.
+pub const MEMORY_LOOK_US: u64 = 50_000;
+
+/// Least memory budget: below that nothing is left beside buffers.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
 /// Longest group write that the histogram tells apart, in microseconds.
 pub const SYNC_US_MAX: u64 = 60_000_000;
 

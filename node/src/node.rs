@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::{DirStorage, Disk, Options, Owner, RecoveryReport, Rule, Storage, Store, Table, UringDisk, Worker};
 use protocol::message::Hello;
-use protocol::{Effects, Machine, Origin, Process, Record, Tick};
+use protocol::{Effects, Machine, Origin, Process, Record, Role, Tick};
 use tokio::task::JoinHandle;
 use tokio_uring::net::TcpListener;
 
@@ -25,6 +25,7 @@ use crate::hub::Hub;
 use crate::journal::{StoreJournal, position};
 use crate::limits::{START_DURABLE, STOP_CLOSE, STOP_FLUSH};
 use crate::listener::{Listener, accept_all};
+use crate::memory::{Budget, MemoryWatch};
 use crate::peers::Peers;
 use crate::ring;
 use crate::scrub;
@@ -75,6 +76,7 @@ async fn run_on_ring<M: Machine + 'static>(
     scrub::start(&config, &scrub_link)?;
     let mut driver =
         Driver::new(Rc::clone(&hub), store, machine, stop, config.hello_timeout, addresses, Arc::clone(&scrub_link));
+    driver.memory = watch_memory(&config);
     // In a task of its own, so that it runs after all readers that one completion queue has woken.
     let running = tokio_uring::spawn(async move {
         let result = driver.run().await;
@@ -83,6 +85,23 @@ async fn run_on_ring<M: Machine + 'static>(
     let (driver, result) = running.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
     scrub_link.close();
     end(&hub, driver, result, &listener, entrances, &config).await
+}
+
+/// Watches what a participant takes, which grows with its keys.
+fn watch_memory(config: &NodeConfig) -> Option<MemoryWatch> {
+    if config.role != Role::Participant {
+        return None;
+    }
+    let watch = Budget::find(config.memory_max).and_then(|budget| {
+        tracing::info!(bytes = budget.bytes, origin = ?budget.origin, "memory budget");
+        MemoryWatch::new(budget, config.segment_bytes)
+    });
+    if watch.is_none() {
+        tracing::warn!(
+            "the system does not tell how much memory there is, or what this process takes: no memory budget holds"
+        );
+    }
+    watch
 }
 
 /// Locks the data directory, opens the log and replays it; writes down why not.

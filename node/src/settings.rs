@@ -7,7 +7,7 @@ use protocol::limits::PARTICIPANTS_MAX;
 use protocol::{ClusterId, Role};
 
 use crate::config::Config;
-use crate::limits::OUTBOX_BYTES_MIN;
+use crate::limits::{MEMORY_BYTES_MIN, OUTBOX_BYTES_MIN};
 use crate::units::{bytes, duration, number, show_bytes, within};
 
 /// One setting.
@@ -115,6 +115,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("participant.outcomes", "outcomes", "ASSENT_OUTCOMES", "N", Some("500000"), P,
         "Committed transactions that are remembered, so that a retry gets the outcome that it had",
         |c, t| number(t, 1_000, 100_000_000).map(|n| c.participant.outcomes_max = n as usize)),
+    setting!("participant.memory-max", "memory-max", "ASSENT_MEMORY_MAX", "SIZE", Some("auto"), P,
+        "Memory at which what would enlarge the table is refused; auto takes three quarters of the control group's limit, or of the machine's memory",
+        |c, t| memory(t).map(|n| c.node.memory_max = n)),
     setting!("participant.ask-interval", "ask-interval", "ASSENT_ASK_INTERVAL", "DURATION", Some("1s"), P,
         "How long a prepared transaction stays silent before its coordinator is asked; doubles with each question",
         |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.participant.ask_interval = d)),
@@ -156,6 +159,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
 
 fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
     within(bytes(text)?, min, max, show_bytes)
+}
+
+/// A size, or none for the one that is found out at the start.
+fn memory(text: &str) -> Result<Option<u64>, String> {
+    if text == "auto" { Ok(None) } else { size(text, MEMORY_BYTES_MIN, 1 << 48).map(Some) }
 }
 
 fn span(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {

@@ -161,7 +161,8 @@ impl Run<'_> {
                 return ControlFlow::Break(());
             }
             bytes_left -= bytes;
-            rows.push((key.clone(), value.clone()));
+            // Not clones: those would make the bytes of the table larger, for ever.
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
             ControlFlow::Continue(())
         })?;
         Ok(OperationResult::Rows { rows, more })

@@ -14,7 +14,7 @@ use crate::execute::{self, Execution, execute, locks_of};
 use crate::limits::HELD_BYTES_MAX;
 use crate::locks::Answer;
 use crate::machine::{Participant, locks_of_promise};
-use crate::room::room_needed;
+use crate::room::{room_needed, takes_memory};
 
 /// What a prepare meets.
 enum Standing {
@@ -171,6 +171,8 @@ impl Participant {
             objection
         } else if effects.room() < room_needed(&self.table, promise) {
             Some(Reason::NoSpace)
+        } else if !self.table.may_grow() && takes_memory(&self.table, promise) {
+            Some(Reason::NoMemory)
         } else if mode != PrepareMode::OnePhase && self.is_full(promise.encoded_bytes()) {
             Some(Reason::Busy)
         } else {

@@ -26,13 +26,25 @@ impl Taken {
     }
 }
 
-/// How much room the log must have for what is promised. What stands in the table now stays under this transaction's locks.
-pub(crate) fn room_needed(table: &Table, promise: &Promise) -> Room {
+/// What stands in place of a promise's keys, and what would. What stands in the table now stays under its locks.
+fn taken(table: &Table, promise: &Promise) -> (Taken, Taken) {
     let (mut before, mut after) = (Taken::default(), Taken::default());
     for write in &promise.writes {
         before.add(write.key.len(), table.value_bytes(&write.key));
         after.add(write.key.len(), write.value.as_ref().map(|value| value.len()));
     }
+    (before, after)
+}
+
+/// Whether the table takes more memory after it.
+pub(crate) fn takes_memory(table: &Table, promise: &Promise) -> bool {
+    let (before, after) = taken(table, promise);
+    after.memory > before.memory
+}
+
+/// How much room the log must have for what is promised.
+pub(crate) fn room_needed(table: &Table, promise: &Promise) -> Room {
+    let (before, after) = taken(table, promise);
     if after.memory > before.memory || after.memory + after.log > before.memory + before.log {
         Room::Plenty
     } else if after.log > 0 {

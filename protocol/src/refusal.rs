@@ -44,10 +44,12 @@ pub enum Reason {
     Invalid,
     /// The coordinator has ended this attempt, or a later one.
     Ended,
+    /// The memory budget is used up: nothing is stored that takes more.
+    NoMemory,
 }
 
 impl Reason {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Conflict,
         Self::Bound,
         Self::Expectation,
@@ -65,13 +67,20 @@ impl Reason {
         Self::NoClaim,
         Self::Invalid,
         Self::Ended,
+        Self::NoMemory,
     ];
 
     /// Whether a later attempt of the same transaction may fare better.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::Conflict | Self::Busy | Self::NoSpace | Self::Unavailable | Self::NoClaim | Self::Ended => true,
+            Self::Conflict
+            | Self::Busy
+            | Self::NoSpace
+            | Self::NoMemory
+            | Self::Unavailable
+            | Self::NoClaim
+            | Self::Ended => true,
             Self::Bound
             | Self::Expectation
             | Self::NotANumber
@@ -117,6 +126,7 @@ impl Reason {
             Self::NoClaim => "no-claim",
             Self::Invalid => "invalid",
             Self::Ended => "ended",
+            Self::NoMemory => "no-memory",
         }
     }
 }

@@ -16,7 +16,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-mod cage;
+pub mod cage;
 mod deaf;
 mod descriptors;
 mod large;

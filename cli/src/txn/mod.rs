@@ -193,6 +193,7 @@ pub(crate) fn refusal_sentence(refusal: &Refusal, at_deadline: bool) -> String {
         Reason::NoClaim => "a participant and the coordinator have not told each other yet what they know; try again",
         Reason::Ended => "the coordinator has ended this attempt; try again",
         Reason::Invalid => "the coordinator asked a participant for what has no meaning; see its log",
+        Reason::NoMemory => "the participant's memory budget is used up: delete keys, or give it more with memory-max",
         Reason::LogLost => {
             "the log of a participant or of the coordinator has lost records that it had told of; see its log"
         }

@@ -33,7 +33,7 @@ pub(crate) const UNWELCOME: [UnwelcomeReason; 7] = [
     UnwelcomeReason::WrongRole,
 ];
 
-pub(crate) const REASONS: [Reason; 17] = [
+pub(crate) const REASONS: [Reason; 18] = [
     Reason::Conflict,
     Reason::Bound,
     Reason::Expectation,
@@ -51,6 +51,7 @@ pub(crate) const REASONS: [Reason; 17] = [
     Reason::NoClaim,
     Reason::Invalid,
     Reason::Ended,
+    Reason::NoMemory,
 ];
 
 fn bytes(text: &'static str) -> Bytes {

@@ -313,6 +313,7 @@ fn config(id: NodeId, setup: &Setup) -> NodeConfig {
         first_epoch: 1,
         segment_bytes: setup.segment_bytes,
         segments_max: engine::limits::SEGMENTS_DEFAULT,
+        memory_max: None,
         checkpoint_bytes: setup.checkpoint_bytes,
         seal_idle: std::time::Duration::from_micros(setup.seal_idle_us),
         scrub_bytes_per_second: 0,

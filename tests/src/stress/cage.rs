@@ -15,7 +15,7 @@ const PROCESSOR_PERIOD_US: u64 = 20_000;
 
 /// What is limited.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Limit {
+pub enum Limit {
     /// Memory, with the page cache of the files that were read.
     MemoryBytes(u64),
     /// Bytes written to a disk each second, past the page cache.
@@ -26,14 +26,17 @@ pub(super) enum Limit {
 
 /// A disk, by the numbers of its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Disk {
+pub struct Disk {
     major: u32,
     minor: u32,
 }
 
 impl Disk {
     /// The whole disk on which a file lies.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system refuses, or that it is no disk.
+    pub fn of(path: &Path) -> io::Result<Self> {
         let device = fs::metadata(path)?.dev();
         let disk = Self { major: rustix::fs::major(device), minor: rustix::fs::minor(device) };
         let known = Path::new("/sys/dev/block").join(disk.to_string());
@@ -92,7 +95,7 @@ impl Limit {
 
 /// A control group with its limit, removed with its value: what runs in it has to have ended by then.
 #[derive(Debug)]
-pub(super) struct Cage {
+pub struct Cage {
     folder: PathBuf,
 }
 
@@ -101,7 +104,7 @@ impl Cage {
     ///
     /// # Errors
     /// What the system lacks or refuses, as a sentence.
-    pub(super) fn new(name: &str, limit: Limit) -> Result<Self, String> {
+    pub fn new(name: &str, limit: Limit) -> Result<Self, String> {
         Self::below(Path::new(GROUPS), name, limit)
     }
 
@@ -131,12 +134,12 @@ impl Cage {
     ///
     /// # Errors
     /// What the system refuses.
-    pub(super) fn take(&self, pid: Pid) -> io::Result<()> {
+    pub fn take(&self, pid: Pid) -> io::Result<()> {
         fs::write(self.folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string())
     }
 
     /// The command that runs another one in here.
-    pub(super) fn prefix(&self) -> Vec<String> {
+    pub fn prefix(&self) -> Vec<String> {
         let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.folder.display());
         ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec()
     }

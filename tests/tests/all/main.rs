@@ -13,6 +13,7 @@ mod failure_table;
 mod full_log;
 mod fuzz;
 mod judge;
+mod memory;
 mod planted;
 mod processes;
 mod random;
