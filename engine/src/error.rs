@@ -38,7 +38,7 @@ pub enum OpenError {
     /// Acknowledged data is damaged or missing.
     #[error(
         "{file}: offset {offset} (LSN {lsn}): {rule}: {reason}; data that was acknowledged is damaged: \
-         restore this directory from a replica or a backup, do not delete files from it"
+         restore this directory from a backup, do not delete files from it"
     )]
     Corrupt {
         /// The damaged or missing file.
@@ -169,7 +169,7 @@ pub enum LogError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TableError {
     /// The value's bytes are not what was written.
-    #[error("{file}: offset {offset} (LSN {lsn}): {reason}; the value is damaged: restore from a replica or a backup")]
+    #[error("{file}: offset {offset} (LSN {lsn}): {reason}; the value is damaged: restore from a backup")]
     Corrupt {
         /// The file.
         file: String,

@@ -53,6 +53,15 @@ pub const SEGMENTS_MIN: usize = 4;
 /// Freed segment files that are kept for reuse; what exceeds them is deleted.
 pub const SPARE_SEGMENTS_MAX: usize = 4;
 
+/// Segment files that are kept open, the last ones that were used: those that are written and made ready, and some that are
+/// read at an open. Each is a descriptor.
+pub const OPEN_SEGMENT_FILES_MAX: usize = 8;
+
+/// Descriptors that an open log may hold at once, whatever its size: the segment files that are kept open; the directory; what
+/// the ring writes to, and the segment before it while its last write ends; what the worker creates, and what it writes a
+/// superblock to; a file that is being mapped on either thread; a segment that is read past the page cache.
+pub const LOG_DESCRIPTORS: usize = OPEN_SEGMENT_FILES_MAX + 8;
+
 /// One of the two copies of the superblock. Holds `SEGMENTS_MAX` list entries.
 pub const SUPERBLOCK_BYTES: usize = 64 << 10;
 

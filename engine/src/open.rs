@@ -63,6 +63,8 @@ pub(crate) fn open(
     }
     let mut report = RecoveryReport::new(&superblock, rule, disk.is_direct());
     if superblock.segments.is_empty() {
+        // Nothing was ever written: a start ended before its first segment, and the size that it was told binds nobody.
+        superblock.segment_bytes = options.segment_bytes;
         add_first_segment(disk, &mut superblock, &mut write_first)?;
     }
     table.attach(Arc::clone(storage), superblock.segment_bytes, superblock.segments.clone());
@@ -148,6 +150,10 @@ fn add_first_segment(
     superblock: &mut Superblock,
     write_first: &mut usize,
 ) -> Result<(), OpenError> {
+    if list(disk)?.get(&0).is_some_and(|bytes| *bytes != superblock.segment_bytes) {
+        let deleted = disk.segment_delete(0);
+        deleted.map_err(|source| io_error(disk.segment_name(0), "deleting a segment of another size", source))?;
+    }
     let created = disk.segment_create(0, superblock.segment_bytes);
     created.map_err(|source| io_error(disk.segment_name(0), "creating a segment", source))?;
     superblock.segments.insert(0, 0);

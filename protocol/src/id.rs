@@ -19,12 +19,22 @@ impl fmt::Debug for TxnId {
     }
 }
 
+/// A text is not the id of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a transaction is exactly {TXN_ID_DIGITS} hexadecimal digits")]
+pub struct NotATxnId;
+
+/// As many as [`TxnId`] is displayed with: a shorter id is one that was cut when it was copied, and would name another transaction.
+const TXN_ID_DIGITS: usize = 32;
+
 impl FromStr for TxnId {
-    type Err = std::num::ParseIntError;
+    type Err = NotATxnId;
 
     /// Hexadecimal, as [`TxnId`] is displayed.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u128::from_str_radix(text, 16).map(Self)
+    fn from_str(text: &str) -> Result<Self, NotATxnId> {
+        let is_whole = text.len() == TXN_ID_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = is_whole.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or(NotATxnId)
     }
 }
 

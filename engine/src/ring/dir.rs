@@ -4,7 +4,7 @@
 //! this value lives; segment files are opened by the worker ahead of the ring thread; what a log is opened from was read
 //! from the disk, not from pages that a failed write may have left in the cache. Not here: group writes (`uring`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ use super::map::map;
 use super::regular;
 use crate::buffer::Buffer;
 use crate::error::OpenError;
-use crate::limits::{BLOCK_BYTES, SUPERBLOCK_BYTES};
+use crate::limits::{BLOCK_BYTES, OPEN_SEGMENT_FILES_MAX, SUPERBLOCK_BYTES};
 use crate::storage::{ReadFailed, Storage};
 
 const SUPERBLOCK: &str = "superblock";
@@ -41,14 +41,40 @@ pub struct DirStorage {
     directory: File,
     direct: bool,
     writable: bool,
-    open: Mutex<HashMap<u32, Segment>>,
+    open: Mutex<Open>,
     /// Paths of segment files for which space is set aside, under the name of an unfinished file.
     reserved: Mutex<HashSet<PathBuf>>,
 }
 
-struct Segment {
-    file: Arc<File>,
-    map: Option<Arc<Mmap>>,
+/// The segments that are open. A map needs no descriptor once it is made, and of files only the last ones that were used stay
+/// open, so that a log of any size keeps to [`crate::limits::LOG_DESCRIPTORS`].
+#[derive(Default)]
+struct Open {
+    /// The one that was used last stands last.
+    files: VecDeque<(u32, Arc<File>)>,
+    maps: HashMap<u32, Arc<Mmap>>,
+}
+
+impl Open {
+    fn file(&mut self, slot: u32) -> Option<Arc<File>> {
+        let at = self.files.iter().position(|(of, _)| *of == slot)?;
+        let found = self.files.remove(at)?;
+        self.files.push_back(found);
+        self.files.back().map(|(_, file)| Arc::clone(file))
+    }
+
+    fn keep(&mut self, slot: u32, file: &Arc<File>) {
+        self.files.retain(|(of, _)| *of != slot);
+        if self.files.len() == OPEN_SEGMENT_FILES_MAX {
+            self.files.pop_front();
+        }
+        self.files.push_back((slot, Arc::clone(file)));
+    }
+
+    fn forget(&mut self, slot: u32) {
+        self.files.retain(|(of, _)| *of != slot);
+        self.maps.remove(&slot);
+    }
 }
 
 impl DirStorage {
@@ -125,14 +151,18 @@ impl DirStorage {
 
     /// The file of a segment, to be written in the way that this directory allows.
     pub(super) fn file(&self, slot: u32) -> io::Result<Arc<File>> {
-        if let Some(segment) = self.segments_open().get(&slot) {
-            return Ok(Arc::clone(&segment.file));
+        if let Some(file) = self.segments_open().file(slot) {
+            return Ok(file);
         }
+        let file = Arc::new(self.open_segment(slot)?);
+        self.segments_open().keep(slot, &file);
+        Ok(file)
+    }
+
+    fn open_segment(&self, slot: u32) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(self.writable).custom_flags(self.flags());
-        let file = Arc::new(regular::open(&self.segment_path(slot), &options)?);
-        self.segments_open().insert(slot, Segment { file: Arc::clone(&file), map: None });
-        Ok(file)
+        regular::open(&self.segment_path(slot), &options)
     }
 
     /// How files are opened: past the page cache and durable at each write, where the file system takes that.
@@ -155,7 +185,7 @@ impl DirStorage {
         Ok(file)
     }
 
-    fn segments_open(&self) -> MutexGuard<'_, HashMap<u32, Segment>> {
+    fn segments_open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,14 +194,11 @@ impl DirStorage {
     }
 
     fn map(&self, slot: u32) -> io::Result<Arc<Mmap>> {
-        if let Some(Segment { map: Some(map), .. }) = self.segments_open().get(&slot) {
+        if let Some(map) = self.segments_open().maps.get(&slot) {
             return Ok(Arc::clone(map));
         }
-        let file = self.file(slot)?;
-        let mapped = Arc::new(map(&file)?);
-        if let Some(segment) = self.segments_open().get_mut(&slot) {
-            segment.map = Some(Arc::clone(&mapped));
-        }
+        let mapped = Arc::new(map(&self.open_segment(slot)?)?);
+        self.segments_open().maps.insert(slot, Arc::clone(&mapped));
         Ok(mapped)
     }
 
@@ -391,7 +418,7 @@ impl Storage for DirStorage {
     }
 
     fn segment_delete(&self, slot: u32) -> io::Result<()> {
-        self.segments_open().remove(&slot);
+        self.segments_open().forget(slot);
         fs::remove_file(self.segment_path(slot))
     }
 
