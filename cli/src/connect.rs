@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use client::{Client, Options};
 use protocol::ClusterId;
 use tokio::runtime::Runtime;
 
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::values::{parse_address, parse_switch};
 
 /// Where `assent cluster` listens and the other commands look, unless told otherwise.
 pub(crate) const COORDINATOR_DEFAULT: &str = "127.0.0.1:7100";
@@ -18,7 +18,8 @@ pub(crate) const COORDINATOR_DEFAULT: &str = "127.0.0.1:7100";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConnectArgs {
     /// Address of the coordinator.
-    #[arg(long, env = "ASSENT_COORDINATOR", value_name = "ADDR", default_value = COORDINATOR_DEFAULT, global = true)]
+    #[arg(long, env = "ASSENT_COORDINATOR", value_name = "ADDR", default_value = COORDINATOR_DEFAULT, global = true,
+          value_parser = parse_address)]
     pub(crate) coordinator: String,
     /// Number of the cluster.
     #[arg(long, env = "ASSENT_CLUSTER_ID", value_name = "N", default_value_t = 1, global = true)]
@@ -28,7 +29,7 @@ pub(crate) struct ConnectArgs {
           value_parser = parse_deadline)]
     pub(crate) deadline: Duration,
     /// Print JSON, one document a line.
-    #[arg(long, env = "ASSENT_JSON", global = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", global = true, value_parser = parse_switch)]
     pub(crate) json: bool,
 }
 

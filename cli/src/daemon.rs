@@ -1,7 +1,7 @@
 //! What the two daemons share: flags made from the list of settings, logs to standard error, and
 //! one line on standard output when they are ready.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stdout};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,7 +10,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use node::{Config, NodeError, Origin, Stop, settings};
 use protocol::Role;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 
@@ -89,9 +88,7 @@ impl DaemonArgs {
 
     /// Starts the logs and what stops the daemon.
     pub(crate) fn prepare(&self, config: &Config) -> Result<Stop, Failure> {
-        let filter = EnvFilter::try_new(&config.log_level)
-            .map_err(|error| Failure::Usage(format!("--log-level {}: {error}", config.log_level)))?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+        crate::logs::start(&config.log_level)?;
         let refused =
             |error: std::io::Error| Failure::Start(format!("the system refuses what stops a daemon: {error}"));
         let stop = Stop::new();
@@ -103,13 +100,18 @@ impl DaemonArgs {
     }
 }
 
-/// Says where the daemon listens: JSON for a parent, a sentence on a terminal. Nobody has to read it.
+/// Says where the daemon listens: JSON for a parent, a sentence on a terminal. Nobody has to read it, and a pipe that is full
+/// already must not hold up the node: a thread of its own waits for the reader.
 pub(crate) fn say_ready(role: Role, id: u32, address: SocketAddr) {
-    if stdout().is_terminal() {
-        crate::output::line_if_heard(&format!("{role} {id} is ready at {address}; Ctrl-C stops it"));
+    let line = if stdout().is_terminal() {
+        format!("{role} {id} is ready at {address}; Ctrl-C stops it")
     } else {
         let ready = Ready { ready: true, role: role.to_string(), id, address: address.to_string() };
-        crate::output::line_if_heard(&serde_json::json!(ready).to_string());
+        serde_json::json!(ready).to_string()
+    };
+    let thread = std::thread::Builder::new().name("ready".to_owned());
+    if let Err(error) = thread.spawn(move || crate::output::line_if_heard(&line)) {
+        tracing::warn!(%error, "the system refuses the thread that tells the parent that this node is ready");
     }
 }
 
@@ -119,6 +121,7 @@ pub(crate) fn failure(error: &NodeError) -> Failure {
         NodeError::Open { source, .. } => source.is_disk_failure(),
         NodeError::Replay { .. } => true,
         NodeError::Ring { .. }
+        | NodeError::Descriptors { .. }
         | NodeError::Listen { .. }
         | NodeError::Start { .. }
         | NodeError::Disk(_)
@@ -129,6 +132,7 @@ pub(crate) fn failure(error: &NodeError) -> Failure {
         NodeError::Open { data, source } => crate::data_dir::sentence(data, source),
         NodeError::Replay { .. }
         | NodeError::Ring { .. }
+        | NodeError::Descriptors { .. }
         | NodeError::Listen { .. }
         | NodeError::Start { .. }
         | NodeError::Disk(_)

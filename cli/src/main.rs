@@ -7,8 +7,8 @@
 //! - [`stats`]: what nodes say of themselves. [`txn`]: one transaction. [`bank`]: accounts and transfers.
 //! - [`wal`]: offline tools over a log.
 //! - [`bench`]: a workload, its figures and its audit.
-//! - [`interrupt`]: Ctrl-C. [`exit`]: exit codes. [`output`]: what is printed. [`connect`]: how a coordinator is found.
-//!   [`usage`]: what is wrong with a command line.
+//! - [`logs`]: the log lines of a node. [`interrupt`]: Ctrl-C. [`exit`]: exit codes. [`output`]: what is printed. [`connect`]: how a coordinator is found.
+//!   [`usage`]: what is wrong with a command line. [`values`]: how its words are read.
 
 mod bank;
 mod bench;
@@ -21,12 +21,14 @@ mod data_dir;
 mod exit;
 mod folder;
 mod interrupt;
+mod logs;
 mod output;
 mod participant;
 mod peer;
 mod stats;
 mod txn;
 mod usage;
+mod values;
 mod wal;
 
 use std::process::ExitCode;
@@ -98,10 +100,12 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     let json = command.json();
-    match command.run() {
+    let code = match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
-    }
+    };
+    logs::flush();
+    code
 }
 
 #[cfg(test)]
@@ -122,7 +126,10 @@ mod tests {
             let Command::Bank(args) = cli.command else { panic!("{line}") };
             assert_eq!(args.connect.coordinator, "a:1");
         }
-        assert!(Cli::try_parse_from("assent txn status 7 --coordinator a:1".split(' ')).is_ok());
+        assert!(
+            Cli::try_parse_from("assent txn status 0123456789abcdef0123456789ABCDEF --coordinator a:1".split(' '))
+                .is_ok()
+        );
         assert!(Cli::try_parse_from("assent txn --coordinator a:1 get:x put:x=1".split(' ')).is_ok());
         assert!(Cli::try_parse_from("assent txn".split(' ')).is_err());
     }

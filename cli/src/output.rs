@@ -57,7 +57,9 @@ pub(crate) fn line_on_stderr(text: &str) {
 
 /// Complains in one line on standard error, if anyone listens.
 pub(crate) fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "assent: {message}");
+    if let Some(line) = crate::logs::complain(format!("assent: {message}\n")) {
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// A bar on standard error, which goes with its value; nothing if that is not a terminal.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use client::{Client, Options};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
@@ -14,6 +13,7 @@ use serde::Serialize;
 use crate::connect::{COORDINATOR_DEFAULT, runtime};
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::values::{parse_address, parse_switch};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -30,13 +30,14 @@ All figures are since the node's start. With --json also: `opening`, which start
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct StatsArgs {
     /// Addresses of nodes. A coordinator's participants are asked too.
-    #[arg(value_name = "ADDRESS", env = "ASSENT_COORDINATOR", default_value = COORDINATOR_DEFAULT)]
+    #[arg(value_name = "ADDRESS", env = "ASSENT_COORDINATOR", default_value = COORDINATOR_DEFAULT,
+          value_parser = parse_address)]
     addresses: Vec<String>,
     /// Number of the cluster.
     #[arg(long, env = "ASSENT_CLUSTER_ID", value_name = "N", default_value_t = 1)]
     cluster_id: u64,
     /// Print JSON, one document a node.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(crate) json: bool,
 }
 

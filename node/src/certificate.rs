@@ -164,6 +164,7 @@ pub(crate) fn refused(config: &NodeConfig, error: &NodeError) {
             ..
         }
         | NodeError::Ring { .. }
+        | NodeError::Descriptors { .. }
         | NodeError::Listen { .. }
         | NodeError::Start { .. }
         | NodeError::Disk(_)

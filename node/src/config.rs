@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use protocol::{ClusterId, Role};
 
+use crate::log_levels::LogLevels;
 use crate::settings::{SETTINGS, Setting, settings};
 
 /// All that a daemon can be told.
@@ -26,9 +27,8 @@ pub struct Config {
     pub participant: ParticipantSettings,
     /// What the machine of a coordinator needs.
     pub coordinator: CoordinatorSettings,
-    /// Which logs are shown, for the subscriber that the command line installs: `info`, or a list
-    /// like `info,node=debug`.
-    pub log_level: String,
+    /// Which log lines are written, for the subscriber that the command line installs.
+    pub log_level: LogLevels,
 }
 
 /// What runs a machine: identity, place, log and network.
@@ -62,7 +62,7 @@ pub struct NodeConfig {
     pub scrub_bytes_per_second: u64,
     /// The pause between two such passes over the log.
     pub scrub_pause: Duration,
-    /// Connections that may be open at once; the next one is refused.
+    /// Connections that may be accepted at once; the next one is refused. Those that are dialled are besides.
     pub connections_max: usize,
     /// Bytes that may wait for one connection; at half of it the node stops listening there, beyond
     /// it a client's connection is closed, and a node's beyond [`crate::limits::NODE_OUTBOX_FACTOR`]
@@ -230,7 +230,7 @@ impl Config {
                 outcomes_max: 0,
                 aborts_max: 0,
             },
-            log_level: String::new(),
+            log_level: LogLevels::default(),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::limits::{
     ASK_STATS_PER_FRAME_MAX, FRAME_TIMEOUT, NODE_OUTBOX_FACTOR, READ_BYTES_MAX, READ_BYTES_MIN,
     SMALL_READS_BEFORE_SHRINKING, UNFINISHED_BYTES_MAX,
 };
+use crate::links::{self, Asked};
 use crate::outbox::Outbox;
 use crate::roles;
 
@@ -144,6 +145,7 @@ pub(crate) struct Connection {
     /// Whether what it says is heard: it is welcome, and no later connection has taken its place.
     pub(crate) is_heard: Cell<bool>,
     pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) asked: Asked,
     /// Messages that the machine is to have once the outbox has room for their answers, in order.
     /// Bounded: nothing is read meanwhile, but for the read that was in flight.
     pub(crate) kept: RefCell<VecDeque<Message>>,
@@ -175,6 +177,7 @@ impl Connection {
             process: Cell::new(Process::NONE),
             is_heard: Cell::new(false),
             outbox: RefCell::default(),
+            asked: Asked::default(),
             kept: RefCell::default(),
             is_listed: Cell::new(false),
             has_bytes: Notify::new(),
@@ -263,8 +266,10 @@ impl Connection {
 /// What became of a connection.
 pub(crate) struct Served {
     pub(crate) reason: CloseReason,
-    /// Who it was, if it said so and was welcome.
+    /// Who it was, if it said so.
     pub(crate) node: Option<NodeId>,
+    /// Whether it was welcome, too.
+    pub(crate) was_welcome: bool,
 }
 
 /// Runs a connection to its end.
@@ -285,7 +290,8 @@ pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, 
         tracing::error!(peer = %address, "the writer of a connection has failed");
     }
     let reason = connection.closed.borrow_mut().take().unwrap_or(CloseReason::ByPeer);
-    Served { reason, node: connection.node.get() }
+    links::ended(&hub, &connection, &reason);
+    Served { reason, node: connection.node.get(), was_welcome: connection.asked.was_welcome.get() }
 }
 
 /// Writes what the outbox lets go, one write at a time; meanwhile the next bytes collect.
@@ -399,6 +405,7 @@ impl Intake {
 
     /// Takes what has arrived.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+        links::heard(&self.hub, &self.connection);
         self.frames.extend(bytes);
         let mut has_progressed = false;
         while let Some(payload) = self.frames.next_payload()? {

@@ -1,5 +1,5 @@
 //! Keeps one connection to a configured participant, for ever. Only the first failure in a row is
-//! written down, and that it is over.
+//! written down. Not here: what is told of a connection that was there and has ended (`links`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,14 +24,11 @@ pub(crate) async fn dial_for_ever(hub: Rc<Hub>, participant: u32, place: String)
         if hub.is_stopping.get() {
             return;
         }
-        if was_connected {
-            is_failing = false;
-        }
         // One that comes and goes at once is not to be dialled, nor written down, at full speed.
         if was_connected && started.elapsed() > DIAL_PAUSE_MAX {
             pause.reset();
         }
-        if is_failing {
+        if is_failing || was_connected {
             tracing::debug!(participant, address = place, reason, "still not connected");
         } else if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {
             tracing::warn!(participant, address = place, reason, withheld, "not connected; trying again for ever");
@@ -49,7 +46,7 @@ async fn dial(hub: &Rc<Hub>, participant: u32, place: &str) -> (String, bool) {
     };
     let serving = tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Participant(participant)));
     match serving.await {
-        Ok(served) => (served.reason.to_string(), served.node.is_some()),
+        Ok(served) => (served.reason.to_string(), served.was_welcome),
         Err(error) => (error.to_string(), false),
     }
 }

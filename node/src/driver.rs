@@ -30,6 +30,7 @@ use crate::figures::Figures;
 use crate::hub::Hub;
 use crate::journal::{StoreJournal, lsn, owed};
 use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
+use crate::links;
 use crate::memory::MemoryWatch;
 use crate::outbox::OPEN;
 use crate::peers::Peers;
@@ -110,6 +111,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             let mut outbox = Watched { peers: &mut peers, hub: &self.hub, now };
             self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut outbox));
         }
+        links::tell_gone(&self.hub, &self.machine, now);
         self.flush(now)?;
         self.scrub.serve(&mut self.store);
         if self.checkpoint.is_due(&self.store, now) {
@@ -171,7 +173,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         if is_client {
             tracing::debug!(peer = %node, %address, "connected");
         } else {
-            tracing::info!(peer = %node, %address, epoch = process.epoch, "connected");
+            links::connected(&self.hub, node, connection);
         }
         true
     }
@@ -199,9 +201,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     }
 
     fn sweep(&mut self, now: Tick) {
-        let mut peers = self.hub.peers.borrow_mut();
-        peers.sweep(now.0, self.hello_timeout.as_micros() as u64);
-        let unreachable = peers.take_unreachable();
+        self.hub.peers.borrow().sweep(now.0, self.hello_timeout.as_micros() as u64);
+        links::tell_silent(&self.hub, &self.machine, now, lsn(self.store.durable()));
+        let unreachable = self.hub.peers.borrow_mut().take_unreachable();
         if unreachable > 0 {
             tracing::debug!(unreachable, "messages to nodes that are not connected");
         }

@@ -11,12 +11,25 @@ use protocol::{Malformed, StartError};
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The kernel, or what confines this process, refuses io_uring.
-    #[error("io_uring is refused ({source}): {advice}")]
+    #[error("io_uring is refused ({call}: {source}): {advice}")]
     Ring {
+        /// The system call.
+        call: &'static str,
         /// What the system said.
         source: io::Error,
         /// Which setting, and what to change.
         advice: &'static str,
+    },
+    /// The limit of open files leaves no room for connections.
+    #[error(
+        "the limit of open files is {open_files_max}, and this node needs at least {needed}: \
+         raise it (ulimit -n, LimitNOFILE= of systemd)"
+    )]
+    Descriptors {
+        /// The limit.
+        open_files_max: u64,
+        /// What the log, the node and a few connections need.
+        needed: u64,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address} ({source}): {advice}")]
@@ -87,6 +100,7 @@ impl NodeError {
         match self {
             Self::Disk(_) | Self::DiskSlow { .. } => true,
             Self::Ring { .. }
+            | Self::Descriptors { .. }
             | Self::Listen { .. }
             | Self::Open { .. }
             | Self::Replay { .. }

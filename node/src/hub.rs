@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::connection::{Connection, Served};
+use crate::links::Links;
 use crate::peers::Peers;
 use crate::warning::WarningLimit;
 
@@ -29,6 +30,7 @@ pub(crate) struct Hub {
     pub(crate) warnings: WarningLimit,
     /// Apart from `warnings`, so that strangers cannot use up what alarms may say.
     pub(crate) alarms: WarningLimit,
+    pub(crate) links: Links,
 }
 
 impl Hub {
@@ -44,6 +46,7 @@ impl Hub {
             is_stopping: Cell::new(false),
             warnings: WarningLimit::default(),
             alarms: WarningLimit::default(),
+            links: Links::default(),
         }
     }
 

@@ -2,15 +2,16 @@
 //! nothing about transactions.
 //!
 //! - [`run`] (`node`): how a node begins and ends; `driver`: the turn in between; `checkpoint`: in slices.
-//! - `listener`, `dialer`: where connections come from; `connection`: one of them; `greeting`: who is
+//! - `listener`, `dialer`: where connections come from; `descriptors`: how many there may be; `connection`: one of them; `greeting`: who is
 //!   there; `roles`: who may say what; `peers`: all of them; `hub`: what they share with the driver.
-//! - `alarms`: messages that an operator has to know of.
+//! - `alarms`: messages that an operator has to know of; `links`: nodes that are gone, stand still, or are back.
 //! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
 //! - `certificate`: what a start found in the log, for machines.
 //! - `scrub`: reads the finished part of the log again; `scrub_link`: what it and the driver tell each other.
 //! - `memory`: what the process takes, and how much it may.
 //! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
-//! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations.
+//! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations;
+//!   [`LogLevels`] (`log_levels`): which log lines are written.
 //! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
 //! - [`SimulatedNode`] (`simulated`): the same without sockets, threads and time, for simulations.
 //! - [`limits`]: every maximum, with its reason.
@@ -26,6 +27,7 @@ mod checkpoint;
 mod clock;
 mod config;
 mod connection;
+mod descriptors;
 mod dialer;
 mod driver;
 mod error;
@@ -34,7 +36,9 @@ mod greeting;
 mod hub;
 mod journal;
 pub mod limits;
+mod links;
 mod listener;
+mod log_levels;
 mod memory;
 mod node;
 mod outbox;
@@ -51,7 +55,8 @@ mod warning;
 
 pub use config::{Config, ConfigError, CoordinatorSettings, NodeConfig, Origin, ParticipantSettings};
 pub use error::NodeError;
+pub use log_levels::LogLevels;
 pub use node::run;
-pub use settings::{Setting, settings};
+pub use settings::{Setting, parse_address, settings};
 pub use simulated::SimulatedNode;
 pub use stop::Stop;

@@ -48,6 +48,12 @@ pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long one attempt to connect may take.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a node that was asked may say nothing at all before that is told, in microseconds: several turns of any timer.
+pub const SILENT_US: u64 = 3_000_000;
+
+/// Nodes that are remembered to be gone, so that it can be told when they are back: all that a participant serves, and more.
+pub const GONE_NODES_MAX: usize = 1_024;
+
 /// Pause after the system refused to accept a connection (no file descriptors, no memory).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -81,6 +87,9 @@ pub const SCRUB_PIECE_BYTES: usize = 256 << 10;
 /// Longest pause before the first pass of scrubbing: a start has better things to do with the disk.
 pub const SCRUB_START_DELAY_MAX: Duration = Duration::from_secs(30);
 
+/// How often a pass of scrubbing that found nothing new is told of: without a pause there are hundreds in a second.
+pub const SCRUB_TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// Damaged places that are listed for one segment in one pass; those beyond are counted.
 pub const SCRUB_SEGMENT_FINDINGS_MAX: usize = 16;
 
@@ -106,8 +115,19 @@ pub const WARNING_WINDOW_US: u64 = 10_000_000;
 /// Entries of the submission queue; a full one is submitted at once.
 pub const RING_ENTRIES: u32 = 1_024;
 
-/// Descriptors that a node needs besides its connections: log segments, ring, listener, signals.
-pub const OTHER_DESCRIPTORS: u64 = 1_200;
+/// Descriptors that a node opens besides its log and its connections: the ring, what the runtime waits on, the listener and the
+/// handle that ends it, a segment that is scrubbed and the one after it, a connection that is accepted only to be refused, the
+/// certificate, and some to spare.
+pub const NODE_DESCRIPTORS: u64 = 20;
+
+/// Descriptors for a participant that is dialled: its connection, and what looks up its name meanwhile.
+pub const DIAL_DESCRIPTORS: u64 = 3;
+
+/// Connections without which a node is of no use: it does not start with fewer.
+pub const CONNECTIONS_MIN: usize = 4;
+
+/// Descriptors that are taken to be open at the start where the system does not show them (no `/proc`).
+pub const OPEN_AT_START_ASSUMED: u64 = 16;
 
 /// What the memory budget of a participant is of what its control group or machine has, in percent: the rest is for what the kernel
 /// holds for it, and for what comes up between two looks.

@@ -8,6 +8,7 @@ use rustix::net::Shutdown;
 use tokio_uring::net::TcpListener;
 
 use crate::connection::serve;
+use crate::descriptors::Descriptors;
 use crate::error::NodeError;
 use crate::greeting::Expected;
 use crate::hub::Hub;
@@ -54,16 +55,20 @@ pub(crate) fn tune(socket: impl AsFd) -> std::io::Result<()> {
 }
 
 /// Accepts until the node stops.
-pub(crate) async fn accept_all(hub: Rc<Hub>, listener: TcpListener, connections_max: usize) {
+pub(crate) async fn accept_all(hub: Rc<Hub>, listener: TcpListener, descriptors: Descriptors) {
     loop {
         let accepted = listener.accept().await;
         if hub.is_stopping.get() {
             return;
         }
         match accepted {
-            Ok((_, address)) if hub.peers.borrow().len() >= connections_max => {
+            Ok((_, address)) if hub.peers.borrow().accepted() >= descriptors.connections() => {
                 if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {
-                    tracing::warn!(%address, connections_max, withheld, "connection refused: network.connections is reached");
+                    let connections = descriptors.connections();
+                    tracing::warn!(
+                        %address, connections, withheld,
+                        "connection refused: as many are open as network.connections and the limit of open files allow"
+                    );
                 }
             }
             Ok((stream, address)) => {

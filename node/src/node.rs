@@ -18,6 +18,7 @@ use tokio_uring::net::TcpListener;
 use crate::certificate;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
+use crate::descriptors::Descriptors;
 use crate::dialer::dial_for_ever;
 use crate::driver::Driver;
 use crate::error::NodeError;
@@ -49,12 +50,13 @@ pub fn run<M: Machine + 'static>(
     on_ready: impl FnOnce(SocketAddr),
     make_machine: impl FnOnce(Table) -> M,
 ) -> Result<(), NodeError> {
-    ring::raise_descriptor_limit(config.connections_max);
-    ring::block_on(run_on_ring(config, stop, on_ready, make_machine))?
+    let descriptors = Descriptors::reserve(&config)?;
+    ring::block_on(run_on_ring(config, descriptors, stop, on_ready, make_machine))?
 }
 
 async fn run_on_ring<M: Machine + 'static>(
     config: NodeConfig,
+    descriptors: Descriptors,
     stop: Stop,
     on_ready: impl FnOnce(SocketAddr),
     make_machine: impl FnOnce(Table) -> M,
@@ -68,7 +70,7 @@ async fn run_on_ring<M: Machine + 'static>(
     let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
     let (listener, accepting) = Listener::bind(&config.listen)?;
     log_start(&config, listener.address, machine.process(), &report);
-    let entrances = open_entrances(&hub, &config, accepting);
+    let entrances = open_entrances(&hub, &config, descriptors, accepting);
     on_ready(listener.address);
 
     let addresses = config.peers.iter().map(|(_, address)| address.clone()).collect();
@@ -235,8 +237,8 @@ fn log_start(config: &NodeConfig, address: SocketAddr, process: Process, report:
 }
 
 /// Begins to accept and to dial.
-fn open_entrances(hub: &Rc<Hub>, config: &NodeConfig, accepting: TcpListener) -> Entrances {
-    let accepting = tokio_uring::spawn(accept_all(Rc::clone(hub), accepting, config.connections_max));
+fn open_entrances(hub: &Rc<Hub>, config: &NodeConfig, descriptors: Descriptors, accepting: TcpListener) -> Entrances {
+    let accepting = tokio_uring::spawn(accept_all(Rc::clone(hub), accepting, descriptors));
     let dialling = config
         .peers
         .iter()

@@ -18,6 +18,8 @@ use crate::limits::NODE_OUTBOX_FACTOR;
 #[derive(Default)]
 pub(crate) struct Peers {
     all: FxHashMap<u64, Rc<Connection>>,
+    /// Of `all`.
+    accepted: usize,
     by_node: FxHashMap<NodeId, Rc<Connection>>,
     /// Connections whose outbox has changed, or holds messages back.
     listed: Vec<Rc<Connection>>,
@@ -39,10 +41,27 @@ impl Peers {
         self.all.len()
     }
 
+    /// Whether a node is connected.
+    pub(crate) fn is_connected(&self, node: NodeId) -> bool {
+        self.by_node.get(&node).is_some_and(|connection| !connection.is_closed())
+    }
+
+    /// The nodes that are connected, without clients.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Connection)> {
+        let nodes = self.by_node.iter().filter(|(node, _)| node.role() != Role::Client);
+        nodes.map(|(node, connection)| (*node, &**connection))
+    }
+
+    /// How many of them were accepted, not dialled.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted
+    }
+
     /// Takes a connection whose other end is not known yet.
     pub(crate) fn admit(&mut self, connection: Rc<Connection>) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
+        self.accepted += usize::from(connection.is_asked);
         self.all.insert(id, connection);
         id
     }
@@ -63,7 +82,9 @@ impl Peers {
     }
 
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
-        self.all.remove(&id);
+        if self.all.remove(&id).is_some() {
+            self.accepted -= usize::from(connection.is_asked);
+        }
         self.keeping.retain(|other| !Rc::ptr_eq(other, connection));
         if let Some(node) = connection.node.get()
             && self.by_node.get(&node).is_some_and(|current| Rc::ptr_eq(current, connection))
@@ -168,6 +189,7 @@ impl protocol::Outbox for Peers {
         };
         let mut outbox = connection.outbox.borrow_mut();
         outbox.post(gate, message);
+        connection.asked.count(gate, message);
         let unsent = outbox.unsent_bytes();
         let factor = if to.role() == Role::Client { 1 } else { NODE_OUTBOX_FACTOR };
         let max = self.outbox_bytes_max.saturating_mul(factor);

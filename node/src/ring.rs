@@ -1,25 +1,28 @@
 //! Starts the io_uring runtime, and says clearly what to change where it is refused.
 
 use std::future::Future;
-use std::io;
 
+use engine::ring::RingRefused;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::NodeError;
-use crate::limits::{OTHER_DESCRIPTORS, RING_ENTRIES};
+use crate::limits::RING_ENTRIES;
 
-/// Runs `future` on a ring of this thread.
+/// Runs `future` on a ring of this thread, once a no-op has shown that a ring may be used: the runtime does not tell of a
+/// refused operation, it waits for it.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, NodeError> {
+    engine::ring::probe().map_err(refused)?;
     let mut flags = tokio_uring::uring_builder();
     flags.setup_coop_taskrun().setup_single_issuer();
     let mut builder = tokio_uring::builder();
     builder.entries(RING_ENTRIES).uring_builder(&flags);
-    let runtime = tokio_uring::Runtime::new(&builder).map_err(refused)?;
+    let runtime = tokio_uring::Runtime::new(&builder)
+        .map_err(|source| refused(RingRefused { call: "io_uring_setup", source }))?;
     Ok(runtime.block_on(future))
 }
 
-fn refused(source: io::Error) -> NodeError {
+fn refused(refused: RingRefused) -> NodeError {
+    let RingRefused { call, source } = refused;
     let advice = match Errno::from_io_error(&source) {
         Some(Errno::PERM | Errno::ACCESS) => {
             "set the sysctl kernel.io_uring_disabled to 0 (1 allows only privileged processes, 2 none); \
@@ -36,26 +39,7 @@ fn refused(source: io::Error) -> NodeError {
         Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n, LimitNOFILE= of systemd)",
         _ => "run Linux 6.0 or newer with io_uring allowed",
     };
-    NodeError::Ring { source, advice }
-}
-
-/// Raises this process's limit of open files as far as it may be, and says so where it is too low.
-pub(crate) fn raise_descriptor_limit(connections_max: usize) {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = connections_max as u64 + OTHER_DESCRIPTORS;
-    let (Some(current), maximum) = (limit.current, limit.maximum.unwrap_or(u64::MAX)) else { return };
-    if current >= wanted {
-        return;
-    }
-    let raised = wanted.min(maximum);
-    let result = setrlimit(Resource::Nofile, Rlimit { current: Some(raised.max(current)), maximum: limit.maximum });
-    if result.is_err() || raised < wanted {
-        tracing::warn!(
-            connections_max,
-            open_files_max = if result.is_err() { current } else { raised },
-            "the limit of open files is below network.connections; raise it (ulimit -n, LimitNOFILE= of systemd)"
-        );
-    }
+    NodeError::Ring { call, source, advice }
 }
 
 #[cfg(test)]
@@ -71,7 +55,8 @@ mod tests {
             (Errno::NOMEM, "ulimit -l"),
             (Errno::INVAL, "Linux 6.0"),
         ] {
-            let text = refused(errno.into()).to_string();
+            let text = refused(RingRefused { call: "io_uring_enter", source: errno.into() }).to_string();
+            assert!(text.contains("io_uring_enter"), "{text}");
             assert!(text.contains(setting), "{text}");
         }
     }

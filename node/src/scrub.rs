@@ -17,7 +17,9 @@ use engine::{Buffer, Damage, SealedSegments, SegmentEnd, SegmentPlace, SegmentRe
 
 use crate::config::NodeConfig;
 use crate::error::NodeError;
-use crate::limits::{SCRUB_FINDINGS_MAX, SCRUB_PIECE_BYTES, SCRUB_SEGMENT_FINDINGS_MAX, SCRUB_START_DELAY_MAX};
+use crate::limits::{
+    SCRUB_FINDINGS_MAX, SCRUB_PIECE_BYTES, SCRUB_SEGMENT_FINDINGS_MAX, SCRUB_START_DELAY_MAX, SCRUB_TELL_EVERY,
+};
 use crate::scrub_link::{Finding, ScrubLink};
 
 /// Starts to scrub the log of `config`, unless it says not to.
@@ -44,6 +46,17 @@ struct Scrubber {
     reported: BTreeSet<(u64, u64)>,
     /// Damaged places of this pass that were only counted.
     unlisted: u64,
+    untold: Untold,
+}
+
+/// Passes that the log does not tell of yet.
+#[derive(Default)]
+struct Untold {
+    passes: u64,
+    segments: u64,
+    bytes: u64,
+    /// When one was told of last.
+    since: Option<Instant>,
 }
 
 /// What a segment showed.
@@ -75,6 +88,7 @@ impl Scrubber {
             ends: BTreeMap::new(),
             reported: BTreeSet::new(),
             unlisted: 0,
+            untold: Untold::default(),
         }
     }
 
@@ -91,16 +105,15 @@ impl Scrubber {
 
     /// Reads all sealed segments once. `None` if the node is stopping.
     fn pass(&mut self) -> Option<()> {
-        let started = Instant::now();
-        let (mut segments, mut bytes, mut after) = (0_u64, 0_u64, None);
+        let mut after = None;
         let before = self.link.figures();
         self.unlisted = 0;
         let sealed = loop {
             let sealed = self.link.ask()?;
             let Some(place) = sealed.next(after) else { break sealed };
             after = Some(place.index);
-            segments += 1;
-            bytes += sealed.segment_bytes();
+            self.untold.segments += 1;
+            self.untold.bytes += sealed.segment_bytes();
             let shown = self.read(&sealed, place)?;
             if !shown.findings.is_empty() && self.link.ask()?.holds(place) {
                 self.report(place, shown);
@@ -110,15 +123,8 @@ impl Scrubber {
         self.reported.retain(|&(index, _)| sealed.lists(index));
         self.link.pass_ended(self.unlisted);
         let findings = self.link.figures().findings;
-        tracing::info!(
-            segments,
-            bytes,
-            seconds = started.elapsed().as_secs(),
-            new_findings = findings - before.findings,
-            findings,
-            unlisted = self.unlisted,
-            "the sealed segments of the log were read again"
-        );
+        self.untold.passes += 1;
+        self.tell(findings - before.findings, findings, self.unlisted != before.unlisted);
         if self.unlisted > 0 && self.unlisted != before.unlisted {
             tracing::error!(
                 listed = self.reported.len(),
@@ -127,6 +133,28 @@ impl Scrubber {
             );
         }
         Some(())
+    }
+
+    /// Tells of a pass that found something new at once, and of others at most once in a while.
+    fn tell(&mut self, new_findings: u64, findings: u64, is_news: bool) {
+        let now = Instant::now();
+        let since = self.untold.since;
+        let is_due = since.is_none_or(|since| now.duration_since(since) >= SCRUB_TELL_EVERY);
+        if new_findings == 0 && !is_news && !is_due {
+            return;
+        }
+        let Untold { passes, segments, bytes, .. } =
+            std::mem::replace(&mut self.untold, Untold { since: Some(now), ..Untold::default() });
+        tracing::info!(
+            passes,
+            segments,
+            bytes,
+            seconds = since.map(|since| now.duration_since(since).as_secs()),
+            new_findings,
+            findings,
+            unlisted = self.unlisted,
+            "the sealed segments of the log were read again"
+        );
     }
 
     /// Reads one segment at the given pace. `None` if the node is stopping.

@@ -61,7 +61,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         |c, t| number(t, 1, u64::from(u32::MAX - 1)).map(|n| c.node.number = n as u32)),
     setting!("listen", "listen", "ASSENT_LISTEN", "ADDR", None, None,
         "Address to listen on, like 127.0.0.1:7101; port 0 takes a free one",
-        |c, t| address(t).map(|a| c.node.listen = a)),
+        |c, t| parse_address(t).map(|a| c.node.listen = a)),
     setting!("data", "data", "ASSENT_DATA", "DIR", None, None,
         "Data directory; created if its parent exists",
         |c, t| non_empty(t).map(|d| c.node.data = d.into())),
@@ -76,7 +76,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         |c, t| number(t, 1, u64::from(u32::MAX / 2)).map(|n| c.node.first_epoch = n as u32)),
     setting!("log-level", "log-level", "ASSENT_LOG_LEVEL", "LEVEL", Some("info"), None,
         "Which log lines are written to standard error: error, warn, info, debug, trace, or per crate like info,node=debug",
-        |c, t| non_empty(t).map(|l| c.log_level = l)),
+        |c, t| t.parse().map(|levels| c.log_level = levels)),
 
     setting!("log.segment", "log-segment", "ASSENT_LOG_SEGMENT", "SIZE", Some("32MiB"), None,
         "Size of a log segment file; an existing log keeps its own",
@@ -100,7 +100,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         |c, t| span(t, Duration::from_millis(1), 24 * 365 * HOUR).map(|d| c.node.scrub_pause = d)),
 
     setting!("network.connections", "network-connections", "ASSENT_NETWORK_CONNECTIONS", "N", Some("16384"), None,
-        "Connections that may be open at once; the next one is refused",
+        "Connections that may be accepted at once; the next one is refused. Those to participants are besides",
         |c, t| number(t, 1, 1_000_000).map(|n| c.node.connections_max = n as usize)),
     setting!("network.outbox", "network-outbox", "ASSENT_NETWORK_OUTBOX", "SIZE", Some("64MiB"), None,
         "Bytes that may wait for a client before its connection is closed, four times as many for a node; at half of it the other end is not listened to",
@@ -183,8 +183,11 @@ fn non_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// `HOST:PORT`; whether the host exists is found out when it is used.
-fn address(text: &str) -> Result<String, String> {
+/// Reads `HOST:PORT`; whether the host exists is found out when it is used.
+///
+/// # Errors
+/// If it is something else.
+pub fn parse_address(text: &str) -> Result<String, String> {
     let valid = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if valid {
         Ok(text.to_owned())
@@ -200,7 +203,7 @@ fn peers(text: &str) -> Result<Vec<(u32, String)>, String> {
             .split_once('=')
             .ok_or_else(|| format!("{item:?} is not a participant; write it like 1=127.0.0.1:7101"))?;
         let id = number(id, 1, u64::from(u32::MAX - 1)).map_err(|reason| format!("{item:?}: {reason}"))? as u32;
-        let place = address(place.trim()).map_err(|reason| format!("participant {id}: {reason}"))?;
+        let place = parse_address(place.trim()).map_err(|reason| format!("participant {id}: {reason}"))?;
         if peers.iter().any(|(other, _)| *other == id) {
             return Err(format!("participant {id} is named twice"));
         }

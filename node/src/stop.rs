@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
@@ -34,19 +34,27 @@ impl Stop {
         self.requested.load(Ordering::Acquire)
     }
 
-    /// Stops at SIGTERM or SIGINT. SIGXFSZ, which ends a process that knows nothing of it, is
-    /// caught: the write beyond the limit of file sizes fails instead, and the log says so.
+    /// Stops at SIGTERM, SIGINT or SIGQUIT. What ends a process that knows nothing of it is caught: SIGHUP, SIGUSR1 and
+    /// SIGUSR2 are told and ignored; at SIGXFSZ the write beyond the limit of file sizes fails, and the log says so.
     ///
     /// # Errors
     /// If the system refuses the handlers or their thread.
     pub fn on_signals(&self) -> io::Result<()> {
         signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let stop = self.clone();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                tracing::info!(signal, "asked to stop");
-                stop.request();
+                let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+                if [SIGHUP, SIGUSR1, SIGUSR2].contains(&signal) {
+                    tracing::warn!(
+                        signal = name,
+                        "ignored: a node reads its settings when it starts, writes its log to standard error, and stops at SIGTERM"
+                    );
+                } else {
+                    tracing::info!(signal = name, "asked to stop");
+                    stop.request();
+                }
             }
         })?;
         Ok(())
@@ -90,10 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sigterm_asks_to_stop_and_sigxfsz_ends_nothing() {
+    fn sigterm_asks_to_stop_and_other_signals_end_nothing() {
         let stop = Stop::new();
         stop.on_signals().unwrap();
-        signal_hook::low_level::raise(SIGXFSZ).unwrap();
+        for signal in [SIGXFSZ, SIGHUP, SIGUSR1, SIGUSR2] {
+            signal_hook::low_level::raise(signal).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
         assert!(!stop.is_requested());
         signal_hook::low_level::raise(SIGTERM).unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);

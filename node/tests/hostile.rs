@@ -118,15 +118,15 @@ fn silence_and_half_a_hello_are_closed_in_time() {
 fn a_connection_too_many_is_refused() {
     let cluster = cluster();
     let node = &cluster.coordinator;
-    let mut connections: Vec<Client> = (0..63).map(|_| Client::connect(node.address)).collect();
-    // The 63 clients and the participant are as many as there may be.
+    let mut connections: Vec<Client> = (0..64).map(|_| Client::connect(node.address)).collect();
+    // As many as may be accepted; the participant was dialled.
     node.wait_for_log("connected");
     for (number, client) in connections.iter_mut().enumerate() {
         client.ask(number as u128);
     }
     let mut refused = TcpStream::connect(node.address).unwrap();
     assert_eq!(refused.read(&mut [0; 64]).unwrap_or(0), 0);
-    node.wait_for_log("network.connections is reached");
+    node.wait_for_log("as many are open as network.connections");
     connections[0].ask(1_000);
 }
 

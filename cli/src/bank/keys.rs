@@ -12,6 +12,16 @@ pub(crate) const ACCOUNTS: &str = "bank/{opened}/accounts";
 /// The sum of all balances when they were opened.
 pub(crate) const TOTAL: &str = "bank/{opened}/total";
 
+/// When something with an id of its own was begun first: what is done again under the id bears that time.
+pub(crate) fn begun(id: TxnId) -> String {
+    format!("bank/{{begun/{id}}}")
+}
+
+/// The first account that an opening with this id opened: of these accounts with this balance, for with others it is another.
+pub(crate) fn opening(id: TxnId, accounts: u64, balance: i64) -> String {
+    format!("bank/{{opened}}/opening/{id}/{accounts}/{balance}")
+}
+
 /// Where an account's balance stands.
 pub(crate) fn balance(account: u64) -> String {
     format!("balance/{{{account}}}")

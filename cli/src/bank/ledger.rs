@@ -1,15 +1,17 @@
 //! What a bank does, each as one transaction. Says no in the bank's words.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use client::{Client, Outcome, Transaction};
 use protocol::operation::{Totals, parse_number};
 use protocol::{OperationResult, Reason, Refusal, TxnId};
 use serde::{Deserialize, Serialize};
 
 use crate::bank::keys;
+use crate::bank::stamp::{Stamp, now_us};
 use crate::exit::Failure;
 use crate::txn::refusal_sentence;
+
+/// The operation of a transfer that is refused if the transfer has happened.
+const HAPPENED_BEFORE: u16 = 2;
 
 /// Rows of a history that are read at a time.
 const HISTORY_ROWS_PER_READ: u32 = 1_000;
@@ -32,7 +34,12 @@ pub(crate) struct Transfer {
 #[derive(Debug)]
 pub(crate) enum Transferred {
     /// Done.
-    Done(TxnId),
+    Done {
+        /// The id that it has.
+        txn: TxnId,
+        /// It was done before, under the same id.
+        before: bool,
+    },
     /// Nothing was changed.
     Refused {
         /// One word, for tables.
@@ -58,6 +65,14 @@ pub(crate) struct HistoryLine {
     pub(crate) txn: String,
     pub(crate) amount: i64,
     pub(crate) other: u64,
+}
+
+/// Something with an id of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) time_us: u64,
+    /// Before this command.
+    pub(crate) before: bool,
 }
 
 /// What an audit saw, at one moment on all participants.
@@ -89,18 +104,26 @@ impl Transfer {
         Ok(self)
     }
 
-    fn transaction(self) -> Result<Transaction, Failure> {
+    /// The row that it leaves at the account that pays shows that it has happened: it happens only if that is not there, even
+    /// when the coordinator has long forgotten its id.
+    fn transaction(self, stamp: Stamp) -> Result<Transaction, Failure> {
         let Self { from, to, amount } = self;
-        let time_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        let transaction = Transaction::new();
-        let txn = transaction.id();
-        Ok(transaction
+        Ok(Transaction::with_id(stamp.txn)
             .expect_exists(keys::balance(from))
             .expect_exists(keys::balance(to))
+            .expect_absent(self.row_key(stamp))
             .add_within(keys::balance(from), -amount, 0..=i64::MAX)
             .add(keys::balance(to), amount)
-            .put(keys::history(from, time_us, txn), history_value(-amount, to)?)
-            .put(keys::history(to, time_us, txn), history_value(amount, from)?))
+            .put(self.row_key(stamp), self.row()?)
+            .put(keys::history(to, stamp.time_us, stamp.row), history_value(amount, from)?))
+    }
+
+    fn row_key(self, stamp: Stamp) -> String {
+        keys::history(self.from, stamp.time_us, stamp.row)
+    }
+
+    fn row(self) -> Result<String, Failure> {
+        history_value(-self.amount, self.to)
     }
 
     /// The operations are those of [`Transfer::transaction`].
@@ -109,8 +132,11 @@ impl Transfer {
         let (reason, sentence) = match (refusal.reason, refusal.operation) {
             (Reason::Expectation, Some(0)) => ("no-such-account", format!("account {from} does not exist")),
             (Reason::Expectation, Some(1)) => ("no-such-account", format!("account {to} does not exist")),
-            (Reason::Bound, Some(2)) => ("insufficient", format!("account {from} holds less than {amount}")),
-            (Reason::Bound, Some(3)) => ("overflow", format!("account {to} cannot hold {amount} more")),
+            (Reason::Expectation, Some(HAPPENED_BEFORE)) => {
+                (Reason::IdReused.name(), format!("another transfer of account {from} has this id"))
+            }
+            (Reason::Bound, Some(3)) => ("insufficient", format!("account {from} holds less than {amount}")),
+            (Reason::Bound, Some(4)) => ("overflow", format!("account {to} cannot hold {amount} more")),
             (reason, _) => (reason.name(), refusal_sentence(refusal, at_deadline)),
         };
         Transferred::Refused { reason, sentence }
@@ -127,14 +153,68 @@ impl Ledger {
         Self { client }
     }
 
-    /// Moves money.
-    pub(crate) async fn transfer(&self, transfer: Transfer) -> Result<Transferred, Failure> {
-        let transaction = transfer.transaction()?;
-        let txn = transaction.id();
-        Ok(match self.client.submit(transaction).await? {
-            Outcome::Committed { .. } => Transferred::Done(txn),
-            Outcome::Aborted { refusal, at_deadline } => transfer.refused(&refusal, at_deadline),
-        })
+    /// Moves money, unless that was done before under the same stamp.
+    pub(crate) async fn transfer(&self, transfer: Transfer, stamp: Stamp) -> Result<Transferred, Failure> {
+        let txn = stamp.txn;
+        match self.client.submit(transfer.transaction(stamp)?).await? {
+            Outcome::Committed { results } => Ok(Transferred::Done { txn, before: results.is_none() }),
+            Outcome::Aborted { refusal, .. }
+                if (refusal.reason, refusal.operation) == (Reason::Expectation, Some(HAPPENED_BEFORE))
+                    && self.have_happened(&[(transfer, stamp)]).await? == [true] =>
+            {
+                Ok(Transferred::Done { txn, before: true })
+            }
+            Outcome::Aborted { refusal, at_deadline } => Ok(transfer.refused(&refusal, at_deadline)),
+        }
+    }
+
+    /// Which of these transfers have happened: at most as many as one transaction may ask for.
+    pub(crate) async fn have_happened(&self, transfers: &[(Transfer, Stamp)]) -> Result<Vec<bool>, Failure> {
+        let ask = transfers.iter().fold(Transaction::new(), |ask, (transfer, stamp)| ask.get(transfer.row_key(*stamp)));
+        let results = self.read(ask).await?;
+        let mut happened = Vec::with_capacity(transfers.len());
+        for ((transfer, _), result) in transfers.iter().zip(&results) {
+            let OperationResult::Value(found) = result else { return Err(Failure::strange_answer()) };
+            let row = transfer.row()?;
+            happened.push(found.as_deref() == Some(row.as_bytes()));
+        }
+        Ok(happened)
+    }
+
+    /// The stamp of a transfer that has an id of its own, or a new one.
+    pub(crate) async fn stamp(&self, id: Option<TxnId>) -> Result<Stamp, Failure> {
+        let Some(txn) = id else { return Ok(Stamp::now()) };
+        match Stamp::of_id(txn) {
+            Some(stamp) => Ok(stamp),
+            None => Ok(Stamp { txn, row: txn, time_us: self.begin(txn).await?.time_us }),
+        }
+    }
+
+    /// When this id was begun first; begins it now if it was not.
+    pub(crate) async fn begin(&self, id: TxnId) -> Result<Begun, Failure> {
+        loop {
+            if let Some(begun) = self.begun(id).await? {
+                return Ok(begun);
+            }
+            let (key, time_us) = (keys::begun(id), now_us());
+            let begin = Transaction::new().expect_absent(key.clone()).put(key, time_us.to_string());
+            match self.client.submit(begin).await? {
+                Outcome::Committed { .. } => return Ok(Begun { time_us, before: false }),
+                // Somebody else has begun it meanwhile.
+                Outcome::Aborted { refusal, .. } if refusal.reason == Reason::Expectation => {}
+                Outcome::Aborted { refusal, at_deadline } => {
+                    return Err(Failure::No(format!("refused: {}", refusal_sentence(&refusal, at_deadline))));
+                }
+            }
+        }
+    }
+
+    /// When this id was begun, if it was.
+    pub(crate) async fn begun(&self, id: TxnId) -> Result<Option<Begun>, Failure> {
+        let key = keys::begun(id);
+        let results = self.read(Transaction::new().get(key.clone())).await?;
+        let time_us = number_of(&results, 0, &key)?;
+        Ok(time_us.map(|time_us| Begun { time_us: time_us.max(0) as u64, before: true }))
     }
 
     /// An account's balance; `None` if there is no such account.
@@ -149,13 +229,27 @@ impl Ledger {
         Ok(number_of(&results, 0, keys::ACCOUNTS)?.unwrap_or(0).max(0) as u64)
     }
 
-    /// Opens accounts, all or none.
-    pub(crate) async fn open(&self, accounts: std::ops::RangeInclusive<u64>, balance: i64) -> Result<(), Failure> {
+    /// The first account that an opening has opened, by its key; `None` if it has opened nothing.
+    pub(crate) async fn opening(&self, key: &str) -> Result<Option<u64>, Failure> {
+        let results = self.read(Transaction::new().get(key.to_owned())).await?;
+        Ok(number_of(&results, 0, key)?.map(|first| first.max(0) as u64))
+    }
+
+    /// Opens accounts, all or none; and writes down under the key `begins` that an opening began with them.
+    pub(crate) async fn open(
+        &self,
+        accounts: std::ops::RangeInclusive<u64>,
+        balance: i64,
+        begins: Option<&str>,
+    ) -> Result<(), Failure> {
         let (first, last) = (*accounts.start(), *accounts.end());
         let count = (last - first + 1) as i64;
         let total =
             count.checked_mul(balance).ok_or_else(|| Failure::Usage("so much money cannot be counted".into()))?;
         let mut transaction = Transaction::new().add(keys::ACCOUNTS, count).add(keys::TOTAL, total);
+        if let Some(key) = begins {
+            transaction = transaction.put(key.to_owned(), first.to_string());
+        }
         let fixed = transaction.operations().len();
         for account in accounts {
             let key = bytes::Bytes::from(keys::balance(account));
@@ -257,7 +351,7 @@ mod tests {
         let refusal = Refusal { reason, participant: Some(1), operation: Some(operation) };
         match TRANSFER.refused(&refusal, false) {
             Transferred::Refused { sentence, .. } => sentence,
-            Transferred::Done(_) => panic!("it was refused"),
+            Transferred::Done { .. } => panic!("it was refused"),
         }
     }
 
@@ -265,23 +359,25 @@ mod tests {
     fn a_refusal_names_the_account_that_the_operation_was_about() {
         assert_eq!(sentence(Reason::Expectation, 0), "account 7 does not exist");
         assert_eq!(sentence(Reason::Expectation, 1), "account 8 does not exist");
-        assert_eq!(sentence(Reason::Bound, 2), "account 7 holds less than 500");
-        assert_eq!(sentence(Reason::Bound, 3), "account 8 cannot hold 500 more");
+        assert_eq!(sentence(Reason::Bound, 3), "account 7 holds less than 500");
+        assert_eq!(sentence(Reason::Bound, 4), "account 8 cannot hold 500 more");
         assert!(sentence(Reason::NoSpace, 0).contains("disk is full"));
     }
 
     #[test]
-    fn a_transfer_is_these_six_operations_on_two_routing_keys() {
-        let transaction = TRANSFER.transaction().unwrap();
+    fn a_transfer_is_these_seven_operations_on_two_routing_keys() {
+        let transaction = TRANSFER.transaction(Stamp::now()).unwrap();
         let bins: Vec<_> = transaction
             .operations()
             .iter()
             .filter_map(|operation| operation.key())
             .map(|key| protocol::routing::bin_of(key))
             .collect();
-        assert_eq!(bins.len(), 6);
+        assert_eq!(bins.len(), 7);
         let (from, to) = (bins[0], bins[1]);
-        assert_eq!(bins, [from, to, from, to, from, to]);
+        assert_eq!(bins, [from, to, from, from, to, from, to]);
+        let row = transaction.operations()[usize::from(HAPPENED_BEFORE)].key().unwrap();
+        assert_eq!(row, transaction.operations()[5].key().unwrap());
         assert!(protocol::operation::check(transaction.operations()).is_ok());
     }
 

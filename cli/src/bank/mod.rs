@@ -6,13 +6,16 @@ mod lineup;
 mod load;
 mod open;
 mod shell;
+mod stamp;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use protocol::TxnId;
 use serde_json::json;
 
 use crate::bank::ledger::{Ledger, Transfer, Transferred};
+use crate::bank::load::Load;
 use crate::connect::{ConnectArgs, runtime};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -45,6 +48,9 @@ enum BankCommand {
         /// What each of them holds at first.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(0..))]
         balance: i64,
+        /// Name this opening (32 hexadecimal digits): done again under the same id, it is the same one and succeeds.
+        #[arg(long, value_name = "ID")]
+        id: Option<TxnId>,
     },
     /// Move money from one account to another.
     #[command(after_help = "Example: assent bank transfer 1 2 30")]
@@ -56,6 +62,9 @@ enum BankCommand {
         /// How much.
         #[arg(allow_negative_numbers = true)]
         amount: i64,
+        /// Use this transaction id (32 hexadecimal digits); the same transfer under the same id happens once.
+        #[arg(long, value_name = "ID")]
+        id: Option<TxnId>,
     },
     /// Print an account's balance.
     #[command(after_help = "Example: assent bank balance 1")]
@@ -80,9 +89,17 @@ enum BankCommand {
         /// Transfers in flight at once.
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
         concurrency: u16,
+        /// Name this load (32 hexadecimal digits) instead of by the file's content; its lines happen once under the name.
+        #[arg(long, value_name = "ID")]
+        id: Option<TxnId>,
+        /// Go on with an earlier load, and refuse if there was none.
+        #[arg(long)]
+        resume: bool,
     },
     /// Type commands: send A B 5, balance A, history A, audit, load FILE.
-    #[command(after_help = "Example: assent bank shell\n  > send 1 2 5")]
+    #[command(
+        after_help = "Example: assent bank shell\n  > send 1 2 5\n\nBehind a transfer may stand an id: send A B 5 ID"
+    )]
     Shell,
 }
 
@@ -92,27 +109,32 @@ pub(crate) fn run(args: BankArgs) -> Result<(), Failure> {
     let runtime = runtime()?;
     let ledger = Ledger::new(runtime.block_on(args.connect.connect())?);
     match args.command {
-        BankCommand::Open { accounts, balance } => runtime.block_on(open::run(&ledger, accounts, balance, output)),
-        BankCommand::Transfer { from, to, amount } => {
-            runtime.block_on(transfer(&ledger, Transfer { from, to, amount }, output))
+        BankCommand::Open { accounts, balance, id } => {
+            runtime.block_on(open::run(&ledger, accounts, balance, id, output))
+        }
+        BankCommand::Transfer { from, to, amount, id } => {
+            runtime.block_on(transfer(&ledger, Transfer { from, to, amount }, id, output))
         }
         BankCommand::Balance { account } => runtime.block_on(balance(&ledger, account, output)),
         BankCommand::History { account } => runtime.block_on(history(&ledger, account, output)),
         BankCommand::Audit => runtime.block_on(audit(&ledger, output)),
-        BankCommand::Load { file, concurrency } => {
-            runtime.block_on(load::run(&ledger, &file, concurrency as usize, output))
+        BankCommand::Load { file, concurrency, id, resume } => {
+            let load = Load { file: &file, id, resume, concurrency: concurrency as usize };
+            runtime.block_on(load.run(&ledger, output))
         }
         BankCommand::Shell => shell::run(&runtime, &ledger, output),
     }
 }
 
-async fn transfer(ledger: &Ledger, transfer: Transfer, output: Output) -> Result<(), Failure> {
+async fn transfer(ledger: &Ledger, transfer: Transfer, id: Option<TxnId>, output: Output) -> Result<(), Failure> {
     let transfer = transfer.check().map_err(Failure::Usage)?;
     let Transfer { from, to, amount } = transfer;
-    match ledger.transfer(transfer).await? {
-        Transferred::Done(txn) => {
-            let json = json!({ "txn": txn.to_string(), "from": from, "to": to, "amount": amount });
-            output.say(&json, format_args!("moved {amount} from account {from} to account {to} ({txn})"))
+    let stamp = ledger.stamp(id).await?;
+    match ledger.transfer(transfer, stamp).await? {
+        Transferred::Done { txn, before } => {
+            let json = json!({ "txn": txn.to_string(), "from": from, "to": to, "amount": amount, "before": before });
+            let when = if before && id.is_some() { "; it was done before, and not again" } else { "" };
+            output.say(&json, format_args!("moved {amount} from account {from} to account {to} ({txn}){when}"))
         }
         Transferred::Refused { reason, sentence } => {
             let json = json!({ "refused": reason, "message": sentence, "from": from, "to": to, "amount": amount });

@@ -3,16 +3,18 @@
 use std::io::{IsTerminal, stdin};
 use std::path::Path;
 
+use protocol::TxnId;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
 
 use crate::bank::ledger::{Ledger, Transfer};
+use crate::bank::load::Load;
 use crate::exit::Failure;
 use crate::output::{Output, line};
 
 const HELP: &str = "\
-send FROM TO AMOUNT   move money
+send FROM TO AMOUNT   move money; with an ID behind it, once however often it is sent
 balance ACCOUNT       what an account holds
 history ACCOUNT       what moved in and out of it
 audit                 count all money at one moment
@@ -26,7 +28,7 @@ const LOAD_CONCURRENCY: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
     Nothing,
-    Send(Transfer),
+    Send(Transfer, Option<TxnId>),
     Balance(u64),
     History(u64),
     Audit,
@@ -47,13 +49,16 @@ fn at_a_terminal(runtime: &Runtime, ledger: &Ledger, output: Output) -> Result<(
     line("Type help for the commands, quit to leave.")?;
     loop {
         match editor.readline("bank> ") {
+            // What was pasted at once may be several commands.
             Ok(text) => {
-                // Without a place in the history, the command still runs.
-                let _ = editor.add_history_entry(&text);
-                match execute(runtime, ledger, &text, output) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(()),
-                    Err(failure) => _ = failure.report(output.json),
+                for command in text.lines() {
+                    // Without a place in the history, the command still runs.
+                    let _ = editor.add_history_entry(command);
+                    match execute(runtime, ledger, command, output) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(()),
+                        Err(failure) => _ = failure.report(output.json),
+                    }
                 }
             }
             Err(ReadlineError::Interrupted) => {}
@@ -84,12 +89,13 @@ fn from_a_pipe(runtime: &Runtime, ledger: &Ledger, output: Output) -> Result<(),
 fn execute(runtime: &Runtime, ledger: &Ledger, text: &str, output: Output) -> Result<bool, Failure> {
     match parse(text).map_err(Failure::Usage)? {
         Line::Nothing => {}
-        Line::Send(transfer) => runtime.block_on(super::transfer(ledger, transfer, output))?,
+        Line::Send(transfer, id) => runtime.block_on(super::transfer(ledger, transfer, id, output))?,
         Line::Balance(account) => runtime.block_on(super::balance(ledger, account, output))?,
         Line::History(account) => runtime.block_on(super::history(ledger, account, output))?,
         Line::Audit => runtime.block_on(super::audit(ledger, output))?,
         Line::Load(file) => {
-            runtime.block_on(super::load::run(ledger, Path::new(file), LOAD_CONCURRENCY, output))?;
+            let load = Load { file: Path::new(file), id: None, resume: false, concurrency: LOAD_CONCURRENCY };
+            runtime.block_on(load.run(ledger, output))?;
         }
         Line::Help => line(HELP)?,
         Line::Quit => return Ok(false),
@@ -104,11 +110,12 @@ fn parse(text: &str) -> Result<Line<'_>, String> {
     let account = |word: &str| word.parse().map_err(|_| format!("`{word}` is not an account number"));
     match (command, &words[..]) {
         ("", _) => Ok(Line::Nothing),
-        ("send", [from, to, amount]) => {
+        ("send", [from, to, amount, id @ ..]) if id.len() <= 1 => {
             let amount = amount.parse().map_err(|_| format!("`{amount}` is not an amount"))?;
-            Ok(Line::Send(Transfer { from: account(from)?, to: account(to)?, amount }))
+            let id = id.first().map(|id| id.parse().map_err(|error| format!("`{id}`: {error}"))).transpose()?;
+            Ok(Line::Send(Transfer { from: account(from)?, to: account(to)?, amount }, id))
         }
-        ("send", _) => Err("send takes three numbers: send FROM TO AMOUNT".to_owned()),
+        ("send", _) => Err("send takes three numbers, and perhaps an id: send FROM TO AMOUNT ID".to_owned()),
         ("balance", [word]) => account(word).map(Line::Balance),
         ("history", [word]) => account(word).map(Line::History),
         ("balance" | "history", _) => Err(format!("{command} takes one account: {command} ACCOUNT")),
@@ -128,7 +135,10 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_the_help_says() {
-        assert_eq!(parse("send 1 2 5"), Ok(Line::Send(Transfer { from: 1, to: 2, amount: 5 })));
+        let transfer = Transfer { from: 1, to: 2, amount: 5 };
+        assert_eq!(parse("send 1 2 5"), Ok(Line::Send(transfer, None)));
+        let with_id = parse("send 1 2 5 0000000000000000000000000000000a");
+        assert_eq!(with_id, Ok(Line::Send(transfer, Some(TxnId(10)))));
         assert_eq!(parse("  balance\t7 "), Ok(Line::Balance(7)));
         assert_eq!(parse("history 7"), Ok(Line::History(7)));
         assert_eq!(parse("load my moves.csv"), Ok(Line::Load("my moves.csv")));
@@ -142,6 +152,8 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (text, part) in [
             ("send 1 2", "FROM TO AMOUNT"),
+            ("send 1 2 5 a", "exactly 32 hexadecimal digits"),
+            ("send 1 2 5 a b", "FROM TO AMOUNT"),
             ("send a 2 5", "`a` is not an account"),
             ("send 1 2 x", "`x` is not an amount"),
             ("balance", "one account"),

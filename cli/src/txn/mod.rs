@@ -34,8 +34,8 @@ Examples:
 pub(crate) struct TxnArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
-    /// Use this transaction id (hexadecimal); the same id with the same operations happens once.
-    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    /// Use this transaction id (32 hexadecimal digits); the same id with the same operations happens once.
+    #[arg(long, value_name = "ID")]
     id: Option<TxnId>,
     /// What to do.
     #[arg(value_name = "OP", required = true, value_parser = op::parse)]
@@ -49,14 +49,9 @@ enum TxnCommand {
     /// What became of a transaction.
     #[command(after_help = "Example: assent txn status 0123456789abcdef0123456789abcdef")]
     Status {
-        /// Its id, in hexadecimal.
-        #[arg(value_parser = parse_id)]
+        /// Its id: 32 hexadecimal digits.
         id: TxnId,
     },
-}
-
-fn parse_id(text: &str) -> Result<TxnId, String> {
-    text.parse().map_err(|_| "a transaction id is up to 32 hexadecimal digits".to_owned())
 }
 
 /// Runs the command.

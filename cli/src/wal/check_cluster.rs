@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use audit::{AuditError, Fault, Finding, InDoubt, NodeName, NodeSummary, Report};
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use protocol::Position;
 use serde_json::{Value, json};
 
 use super::failure;
 use crate::exit::Failure;
 use crate::output::line;
+use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
 Reads the log of each node from its last checkpoint on, and compares what they say of each transaction: whether one
@@ -41,7 +41,7 @@ pub(crate) struct CheckClusterArgs {
     #[arg(value_name = "DIR", required = true)]
     dirs: Vec<PathBuf>,
     /// Print JSON, one document.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use engine::inspect::{Change, CorruptError, Corruption, Kind, Target, corrupt};
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::failure;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
 DESTROYS DATA: use a copy of the directory. The same seed on the same directory does the same.
@@ -54,7 +54,7 @@ pub(crate) struct CorruptArgs {
     #[arg(long, value_name = "OFFSET")]
     at: Option<u64>,
     /// Print JSON, one document.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
 }
 

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use engine::inspect::{Skipped, Stray, dump_from};
 use engine::{DumpItem, Lsn};
 use serde_json::{Value, json};
 
 use super::{failure, place, record};
 use crate::exit::Failure;
+use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
 The log is read from its last checkpoint on, or with --from from any place in the files that it has. Nothing is locked
@@ -33,7 +33,7 @@ pub(crate) struct DumpArgs {
     /// The data directory of a node.
     dir: PathBuf,
     /// Print JSON, one document a line.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
     /// Begin with the group that contains this LSN or follows it; 0 is the oldest segment.
     #[arg(long, value_name = "LSN")]

@@ -10,6 +10,7 @@ mod record;
 mod repair;
 mod verify;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -71,7 +72,9 @@ pub(crate) fn run(args: &WalArgs) -> Result<(), Failure> {
 /// Why a directory cannot be used.
 fn failure(dir: &Path, error: &OpenError) -> Failure {
     let said = match error {
-        OpenError::Io { .. } if !dir.exists() => format!("{}: there is no such directory", dir.display()),
+        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound && is_missing(dir) => {
+            format!("{}: there is no such directory", dir.display())
+        }
         OpenError::Locked { .. } => format!(
             "{}: a process has this data directory open; stop the node, or copy the directory and use the copy",
             dir.display()
@@ -84,6 +87,11 @@ fn failure(dir: &Path, error: &OpenError) -> Failure {
         | OpenError::BadOptions(_) => data_dir::sentence(dir, error),
     };
     if matches!(error, OpenError::Corrupt { .. }) { Failure::Disk(said) } else { Failure::Start(said) }
+}
+
+/// Whether there is nothing at all: what may not be looked at may be there.
+fn is_missing(dir: &Path) -> bool {
+    dir.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// A place in the log as JSON.

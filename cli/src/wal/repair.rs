@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use engine::inspect::{Lost, Plan, Repair, RepairError, Step};
 use engine::{DumpItem, Lsn, RecordKind};
 use protocol::{Record, TxnId};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use super::{failure, place, record, shown};
 use crate::exit::Failure;
 use crate::output::{Output, line};
+use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
 Of a damaged log: keeps everything before the last group that ends at or before the LSN, if all of it is sound from the
@@ -57,7 +57,7 @@ pub(crate) struct RepairArgs {
     #[arg(long)]
     dry_run: bool,
     /// Print JSON, one document.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
 }
 

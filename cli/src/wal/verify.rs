@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use engine::inspect::{Soundness, Stray, Verified, verify};
 use protocol::Role;
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::{failure, place, record, shown};
 use crate::exit::Failure;
 use crate::output::{line, progress_bar};
+use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
 Reads everything: both copies of the superblock, every segment (also those before the checkpoint, which a start does not
@@ -40,7 +40,7 @@ pub(crate) struct VerifyArgs {
     /// The data directory of a node that is not running.
     dir: PathBuf,
     /// Print JSON, one document.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
 }
 
