@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod random;
 pub mod sim;
 pub mod stress;
+pub mod terminal;
 pub mod transfers;
 pub mod workload;
 pub mod world;

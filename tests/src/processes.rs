@@ -120,6 +120,19 @@ impl Node {
         Ok(())
     }
 
+    /// Starts it with standard error going somewhere else than to the log's file, until it ends.
+    pub fn start_logging_to(&mut self, stderr: OwnedFd) {
+        let usual = self.stderr.replace(stderr);
+        self.start();
+        self.stderr = usual;
+    }
+
+    /// Limits how many files it may have open, soft and hard, from its next start on.
+    pub fn limit_open_files(&mut self, max: u32) {
+        let script = format!(r#"ulimit -n {max}; exec "$@""#);
+        self.prefix = ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+    }
+
     /// Whether it was started, and neither killed nor seen to end.
     pub fn is_running(&self) -> bool {
         self.child.is_some()
@@ -214,7 +227,8 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process can be signalled");
     }
 

@@ -1,9 +1,13 @@
 //! The one test binary of the product. `README.md` says how to run a part of it.
 
 mod audit;
+mod bank;
 mod bench;
 mod bounds;
 mod certificate;
+mod clusters;
+mod command_line;
+mod descriptors;
 mod disk_files;
 mod disk_image;
 mod disk_nodes;
@@ -13,13 +17,18 @@ mod failure_table;
 mod full_log;
 mod fuzz;
 mod judge;
+mod logging;
 mod memory;
+mod neighbours;
 mod planted;
 mod processes;
 mod random;
 mod readme;
+mod refused_ring;
 mod scripts;
 mod scrub;
+mod shell;
+mod signals;
 mod sim;
 mod story;
 mod tidy;
