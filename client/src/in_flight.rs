@@ -334,6 +334,7 @@ impl State {
             | Message::Outcome { .. }
             | Message::Claim { .. }
             | Message::Accept { .. }
+            | Message::Accepted { .. }
             | Message::Superseded { .. }
             | Message::ReplaceLog { .. }
             | Message::Retire { .. }

@@ -78,7 +78,7 @@ impl Coordinator {
             return false;
         }
         let participants: Vec<u32> = branches.iter().map(|branch| branch.part.participant).collect();
-        !self.have_claimed(&participants)
+        !self.have_accepted(&participants)
     }
 
     pub(crate) fn known_digest(&self, txn: TxnId) -> Option<u64> {

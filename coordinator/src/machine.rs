@@ -1,6 +1,6 @@
 //! The coordinator's machine: its state, which function takes which message, and what becomes due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use planted::planted;
@@ -35,6 +35,8 @@ pub struct Coordinator {
     /// Counts the questions to participants since the start.
     pub(crate) last_question: u32,
     pub(crate) evidence: Evidence,
+    /// The participants that obey this process.
+    pub(crate) accepted_by: BTreeSet<u32>,
     /// Questions of participants that wait for claims, by transaction and asker.
     pub(crate) doubts: BTreeMap<(TxnId, u32), Doubt>,
     pub(crate) timers: Timers,
@@ -74,6 +76,7 @@ impl Coordinator {
             questions: HashMap::default(),
             last_question: 0,
             evidence: Evidence::default(),
+            accepted_by: BTreeSet::new(),
             doubts: BTreeMap::new(),
             timers: Timers::default(),
             last_admitted_us: 0,
@@ -292,6 +295,7 @@ impl Coordinator {
             | Message::Abort { .. }
             | Message::Claim { .. }
             | Message::Accept { .. }
+            | Message::Accepted { .. }
             | Message::Superseded { .. }
             | Message::Unwelcome(_)
             | Message::Retire { .. }
@@ -319,6 +323,7 @@ impl Coordinator {
         match message {
             Message::Hello(hello) => self.on_hello(participant, hello.process, effects),
             Message::Claim { by, known, stated } => self.on_claim(participant, by, known, stated, effects),
+            Message::Accepted { by } => self.on_accepted(participant, by, effects),
             Message::VoteYes { txn, attempt, prepared_at, results } => {
                 let vote = Vote::Yes { prepared_at, results };
                 self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
@@ -366,5 +371,5 @@ impl Coordinator {
 
 /// Whether a participant says it before its process is accepted.
 fn opens(message: &Message) -> bool {
-    matches!(message, Message::Hello(_) | Message::Claim { .. })
+    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accepted { .. })
 }

@@ -1,13 +1,13 @@
 //! Participants: which process of each is heeded, whether this log still holds what they have heard of it, and what they may
 //! be told of promises that they ask about (`protocol/src/fencing.rs` and `evidence.rs` have the rules).
 //!
-//! A new connection goes through hello, this coordinator's claim, the participant's claim, and accept. Then all that was under
-//! way to it is said again. A position is heard with every promise and every one-phase commit; one is told with every
+//! A new connection goes through hello, this coordinator's claim, the participant's claim, accept and accepted. Then all that was
+//! under way to it is said again. A position is heard with every promise and every one-phase commit; one is told with every
 //! decision to commit. A coordinator whose log has lost decisions carries out those that it holds, and neither begins nor
 //! presumes anything.
 //!
 //! Invariants:
-//! - A two-phase transaction is begun only after all its participants have made their claims.
+//! - A two-phase transaction is begun only after all its participants have made their claims and accepted this process.
 //! - An abort is presumed only if all participants of the promise have: a decision to commit it, of which one of them
 //!   has heard, is then in this log, or the log is known to be lost.
 //!
@@ -61,9 +61,10 @@ impl Coordinator {
         effects.send_now(NodeId::participant(participant), &claim);
     }
 
-    /// Whether all of these have made their claims since this process started.
-    pub(crate) fn have_claimed(&self, participants: &[u32]) -> bool {
-        participants.iter().all(|participant| self.evidence.is_judged(*participant))
+    /// Whether all of these have made their claims, and obey this process. A claim alone would not do: until it is accepted, an
+    /// earlier process may still tell the participant of decisions.
+    pub(crate) fn have_accepted(&self, participants: &[u32]) -> bool {
+        participants.iter().all(|participant| self.accepted_by.contains(participant))
     }
 
     /// Judges a participant's claim, which answers this coordinator's own, and accepts its process.
@@ -87,11 +88,19 @@ impl Coordinator {
             effects.send(to, &Message::LogLost { stated, held });
             self.give_up_open(effects);
         }
-        // Only as many participants are configured as may be known.
-        let is_news = self.fencing.accept(participant, effects).unwrap_or(false);
         // Promises nothing: it says which process this is.
         effects.send_now(to, &Message::Accept { by: self.fencing.own(), known });
-        if is_news {
+    }
+
+    /// A participant obeys this process from now on, so that its claim holds: no earlier process can tell it anything any more.
+    /// All that was under way to it is said again.
+    pub(crate) fn on_accepted(&mut self, participant: u32, by: Process, effects: &mut Effects<'_>) {
+        if !self.fencing.has_met(participant, by) || !self.evidence.is_judged(participant) {
+            return;
+        }
+        self.accepted_by.insert(participant);
+        // Only as many participants are configured as may be known.
+        if self.fencing.accept(participant, effects).unwrap_or(false) {
             self.say_again(participant, effects);
         }
         for ((txn, asker), doubt) in std::mem::take(&mut self.doubts) {
@@ -106,6 +115,7 @@ impl Coordinator {
             let epoch = self.fencing.epoch_of(participant);
             self.fencing.give_up(participant, effects);
             self.evidence.forget_log(participant);
+            self.accepted_by.remove(&participant);
             let (finished, in_doubt) = self.give_up_deliveries(participant);
             finished.into_iter().for_each(|txn| _ = effects.log(&Record::Finished { txn }));
             Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }
@@ -124,7 +134,7 @@ impl Coordinator {
     }
 
     fn answer_or_keep(&mut self, asker: u32, txn: TxnId, doubt: Doubt, effects: &mut Effects<'_>) {
-        if self.have_claimed(&doubt.participants) {
+        if self.have_accepted(&doubt.participants) {
             self.tell_undecided(asker, txn, doubt.attempt, effects);
         } else if self.doubts.len() < DOUBTS_MAX {
             self.doubts.insert((txn, asker), doubt);

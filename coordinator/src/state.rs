@@ -19,6 +19,7 @@ impl fmt::Debug for Coordinator {
             questions,
             last_question,
             evidence,
+            accepted_by,
             doubts,
             timers,
             last_admitted_us,
@@ -36,6 +37,7 @@ impl fmt::Debug for Coordinator {
             .field("questions", &questions.iter().collect::<BTreeMap<_, _>>())
             .field("last_question", last_question)
             .field("evidence", evidence)
+            .field("accepted_by", accepted_by)
             .field("doubts", doubts)
             .field("timers", timers)
             .field("last_admitted_us", last_admitted_us)

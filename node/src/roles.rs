@@ -17,6 +17,7 @@ pub(crate) fn may_send(from: Role, to: Role, message: &Message) -> bool {
         | Message::CommittedOnePhase { .. }
         | Message::CommitAck { .. }
         | Message::PrepareLost { .. }
+        | Message::Accepted { .. }
         | Message::AskDecision { .. }
         | Message::Outcome { .. } => from == Role::Participant && to == Role::Coordinator,
         Message::Claim { .. } | Message::Superseded { .. } | Message::LogLost { .. } => {
@@ -58,6 +59,7 @@ pub(crate) fn name(message: &Message) -> &'static str {
         Message::PrepareLost { .. } => "PrepareLost",
         Message::Claim { .. } => "Claim",
         Message::Accept { .. } => "Accept",
+        Message::Accepted { .. } => "Accepted",
         Message::Superseded { .. } => "Superseded",
         Message::Unwelcome(_) => "Unwelcome",
         Message::ReplaceLog { .. } => "ReplaceLog",
@@ -107,6 +109,7 @@ mod tests {
             Message::Abort { txn, attempt },
             Message::Claim { by: process, known: process, stated: prepared_at },
             Message::Accept { by: process, known: process },
+            Message::Accepted { by: process },
             Message::Superseded { known: process },
             Message::Unwelcome(UnwelcomeReason::Copy.into()),
             Message::ReplaceLog { role: Role::Coordinator, node: 1 },
@@ -170,6 +173,7 @@ mod tests {
             allowed(participant, coordinator),
             [
                 "Claim",
+                "Accepted",
                 "Superseded",
                 "Unwelcome",
                 "VoteYes",

@@ -289,6 +289,7 @@ impl Participant {
             // The driver has told the operator.
             Message::LogLost { .. }
             | Message::Superseded { .. }
+            | Message::Accepted { .. }
             | Message::Unwelcome(_)
             | Message::Submit(_)
             | Message::AskStatus { .. }

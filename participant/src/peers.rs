@@ -56,11 +56,16 @@ impl Participant {
         if known != by {
             self.drop_waiting(coordinator);
         }
+        let to = NodeId::coordinator(coordinator);
         match self.fencing.accept(coordinator, effects) {
-            Ok(true) => self.ask_in_doubt(coordinator, effects),
-            Ok(false) => {}
+            Ok(is_news) => {
+                effects.send(to, &Message::Accepted { by: self.fencing.own() });
+                if is_news {
+                    self.ask_in_doubt(coordinator, effects);
+                }
+            }
             // Others came first. Says nothing of the data.
-            Err(unwelcome) => effects.send_now(NodeId::coordinator(coordinator), &Message::Unwelcome(unwelcome)),
+            Err(unwelcome) => effects.send_now(to, &Message::Unwelcome(unwelcome)),
         }
     }
 

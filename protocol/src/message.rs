@@ -90,6 +90,12 @@ pub enum Message {
         /// Whom it succeeds.
         known: Process,
     },
+    /// Participant to coordinator: from now on it obeys this process, and none before it. Its claim holds: nothing of an
+    /// earlier process can reach it any more.
+    Accepted {
+        /// Who says so.
+        by: Process,
+    },
     /// Between coordinator and participant: the claim names a process of which this log knows nothing, so this one runs on an
     /// older copy. Nothing more is said to it. An operator has to look.
     Superseded {

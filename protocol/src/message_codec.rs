@@ -41,6 +41,7 @@ const UNWELCOME: u8 = 26;
 const REPLACE_LOG: u8 = 27;
 const RETIRE: u8 = 28;
 const PEER_CHANGED: u8 = 29;
+const ACCEPTED: u8 = 30;
 
 impl Message {
     /// Appends the encoded message.
@@ -120,6 +121,7 @@ impl Message {
                 put_position(out, *stated);
             }
             Self::Accept { by, known } => put_processes(out, ACCEPT, &[*by, *known]),
+            Self::Accepted { by } => put_processes(out, ACCEPTED, &[*by]),
             Self::Superseded { known } => put_processes(out, SUPERSEDED, &[*known]),
             Self::Unwelcome(unwelcome) => unwelcome.put(UNWELCOME, out),
             Self::ReplaceLog { role, node } => put_codes(out, &[REPLACE_LOG, role.code()], &[*node]),
@@ -205,6 +207,7 @@ impl Message {
                 Self::Claim { by: reader.process()?, known: reader.process()?, stated: reader.position("stated")? }
             }
             ACCEPT => Self::Accept { by: reader.process()?, known: reader.process()? },
+            ACCEPTED => Self::Accepted { by: reader.process()? },
             SUPERSEDED => Self::Superseded { known: reader.process()? },
             UNWELCOME => Self::Unwelcome(Unwelcome::read(reader)?),
             REPLACE_LOG => Self::ReplaceLog { role: read_role(reader)?, node: reader.u32("node")? },

@@ -7,6 +7,7 @@
 //! - `state.rs`: a state of a world; `choice.rs`: what may happen next; `cluster.rs`: what it leads to.
 //! - `facts.rs`: what the logs say and what was said; `invariants.rs`: what has to hold of that in every state;
 //!   `rest.rs`: what has to hold where nothing moves any more.
+//! - `rivals.rs`: two coordinators under one number, a world of its own.
 //! - `search.rs`: the search, breadth first, and the shortest way to what it finds.
 //!
 //! **States.** A state is: the clock; each node's machine, log and gate; what is on each link; what clients have asked
@@ -37,9 +38,11 @@ mod invariants;
 mod messages;
 mod numbers;
 mod rest;
+mod rivals;
 mod scene;
 mod search;
 mod state;
 
+pub use rivals::{Rival, explore_rivals};
 pub use scene::{Broken, Fault, Scene};
 pub use search::{End, Failure, Report, explore, explore_every_path};

@@ -26,6 +26,8 @@ pub fn greeting(role: Role, node: u32, cluster: ClusterId, epoch: u32) -> Vec<Me
     if role == Role::Coordinator {
         let known = if epoch == 1 { Process::NONE } else { made_up(epoch - 1) };
         greeting.push(Message::Accept { by, known });
+    } else {
+        greeting.push(Message::Accepted { by });
     }
     greeting
 }

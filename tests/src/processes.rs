@@ -96,6 +96,21 @@ impl Node {
         }
     }
 
+    /// Another process under its number, with the same arguments and these, on this directory and a port of its own; it is
+    /// not started.
+    #[must_use]
+    pub fn twin(&self, name: &str, data: &Path, more_args: &[String]) -> Self {
+        let mut args = self.args.clone();
+        args.extend_from_slice(more_args);
+        let log = self.log.with_file_name(format!("{name}.log"));
+        let address = "127.0.0.1:0".to_owned();
+        let (data, prefix) = (data.to_owned(), self.prefix.clone());
+        let mut twin = Self { name: name.to_owned(), address, data, args, prefix, stderr: None, log, child: None };
+        let data = twin.data.to_string_lossy().into_owned();
+        twin.give("--data", &data);
+        twin
+    }
+
     /// Gives it another value of a flag, from its next start on.
     pub fn give(&mut self, flag: &str, value: &str) {
         let at = self.args.iter().position(|arg| arg == flag).expect("it has the flag");

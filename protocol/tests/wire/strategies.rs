@@ -96,6 +96,7 @@ fn message_of_processes() -> impl Strategy<Value = Message> {
     prop_oneof![
         (process(), process(), position()).prop_map(|(by, known, stated)| Message::Claim { by, known, stated }),
         (process(), process()).prop_map(|(by, known)| Message::Accept { by, known }),
+        process().prop_map(|by| Message::Accepted { by }),
         process().prop_map(|known| Message::Superseded { known }),
         (select(UNWELCOME.to_vec()), process())
             .prop_map(|(reason, known)| Message::Unwelcome(Unwelcome { reason, known })),

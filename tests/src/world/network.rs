@@ -74,7 +74,14 @@ impl Network {
 /// (`node/src/connection.rs`), and the claims stand right behind it.
 #[must_use]
 pub fn opens_connection(message: &Message) -> bool {
-    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accept { .. } | Message::Unwelcome(_))
+    matches!(
+        message,
+        Message::Hello(_)
+            | Message::Claim { .. }
+            | Message::Accept { .. }
+            | Message::Accepted { .. }
+            | Message::Unwelcome(_)
+    )
 }
 
 fn decode(bytes: Bytes) -> Message {

@@ -55,6 +55,7 @@ pub fn message(message: &Message) -> String {
             format!("Claim: knows {}, of {}", process(*known), place(*stated))
         }
         Message::Accept { known, .. } => format!("Accept after {}", process(*known)),
+        Message::Accepted { .. } => "Accepted".to_owned(),
         Message::Superseded { known } => format!("Superseded by {}", process(*known)),
         Message::Unwelcome(unwelcome) => {
             format!("Unwelcome, {} ({})", unwelcome.reason.name(), process(unwelcome.known))

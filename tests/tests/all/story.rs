@@ -190,7 +190,7 @@ fn coordinator(args: &mut ArgumentConsumer<'_>) -> Result<NodeId, Box<dyn Error>
 
 fn txn(args: &mut ArgumentConsumer<'_>) -> Result<TxnId, Box<dyn Error>> {
     let name = positional(args)?;
-    let id = name.strip_prefix('t').and_then(|hex| hex.parse().ok());
+    let id = name.strip_prefix('t').and_then(|hex| u128::from_str_radix(hex, 16).ok()).map(TxnId);
     id.ok_or_else(|| format!("{name} is no transaction: t and a number").into())
 }
 
