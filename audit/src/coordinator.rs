@@ -68,6 +68,7 @@ impl CoordinatorFacts {
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
+            | Record::Released { .. }
             | Record::Retired { .. } => {}
         }
     }

@@ -56,6 +56,8 @@ impl ParticipantFacts {
                 coordinator.into_iter().for_each(|coordinator| self.hear(coordinator, decided_at));
             }
             Record::Aborted { txn, attempt } => _ = self.end(txn, Kind::Aborted, attempt),
+            // What only read is not decided: where it is, this contradicts it.
+            Record::Released { txn, attempt } => _ = self.end(txn, Kind::Aborted, attempt),
             Record::Outcomes(outcomes) => {
                 let remembered =
                     outcomes.into_iter().map(|outcome| (outcome.txn, (outcome.attempt, outcome.coordinator)));

@@ -105,6 +105,10 @@ impl Outbox for Nobody {
     fn post(&mut self, _to: NodeId, _gate: protocol::Lsn, message: &Message) {
         assert!(!matches!(message, Message::VoteNo { .. }), "{message:?}");
     }
+
+    fn link(&self, _to: NodeId) -> protocol::Link {
+        protocol::Link::Open
+    }
 }
 
 fn new_participant(table: Table) -> Participant {
@@ -126,6 +130,7 @@ fn open_two_accounts(number: u64) -> Message {
         participants: vec![1],
         mode: PrepareMode::OnePhase,
         lock_wait_ms: 0,
+        answer_within_ms: 1_000,
         operations: vec![account(2 * number), account(2 * number + 1)],
     })
 }

@@ -22,15 +22,12 @@ pub(crate) const CLIENTS_PER_TXN_MAX: usize = 4;
 impl Coordinator {
     pub(crate) fn on_submit(&mut self, now: Tick, client: NodeId, submit: &Submit, effects: &mut Effects<'_>) {
         let txn = submit.txn;
-        let digest = operation::digest(&submit.operations, &mut self.scratch);
-        if let Some(known_digest) = self.known_digest(txn) {
-            return if known_digest == digest || planted!("id-reused") {
-                self.answer_again(client, txn, effects);
-            } else {
-                let refusal = Refusal::by_coordinator(Reason::IdReused);
-                // Says nothing of what became of the transaction that had the id first.
-                effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
-            };
+        if self.is_known(txn) {
+            let digest = operation::digest(&submit.operations, &mut self.scratch);
+            return self.answer_known(client, txn, digest, effects);
+        }
+        if self.evidence.is_lost() && !submit.operations.is_empty() {
+            return self.ask_participants(now, txn, (client, Wish::Commit), effects);
         }
         let bins = self.bins.as_ref().expect("a started coordinator has bins");
         let branches: Vec<_> = split(bins, &submit.operations).into_iter().map(Branch::new).collect();
@@ -38,17 +35,21 @@ impl Coordinator {
             // Nothing was asked for, so nothing can be lost.
             return effects.send_now(client, &Message::Committed { txn, results: Some(Vec::new()) });
         }
-        if self.evidence.is_lost() {
-            return self.ask_participants(now, txn, (client, Wish::Commit), effects);
-        }
         // What is under way can still be decided. This log holds no data, so that a checkpoint frees whatever else is begun; but
         // what frees the participants' space comes first.
         let enlarges = submit.operations.iter().any(Operation::may_enlarge);
         let needed = if enlarges { Room::Smaller } else { Room::Deletes };
         let no_room = effects.room() < needed && branches.iter().any(|branch| branch.writes);
-        if self.awaits_claims(&branches) || no_room || self.is_busy(&branches) {
-            // Nothing was begun.
+        let deadline_us = u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000;
+        if self.awaits_claims(&branches) || no_room || self.is_busy(&branches, deadline_us) {
+            // Nothing was begun, and nothing was computed that is of the length of what was asked.
             return effects.send_now(client, &Message::Busy { txn });
+        }
+        let digest = operation::digest(&submit.operations, &mut self.scratch);
+        if self.read.get(txn).is_some_and(|read| read != digest) {
+            let refusal = Refusal::by_coordinator(Reason::IdReused);
+            // Says nothing of what the transaction read that had the id first. The same one reads again.
+            return effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
         }
         for branch in &branches {
             let load = self.load.entry(branch.part.participant).or_default();
@@ -58,13 +59,14 @@ impl Coordinator {
         let open = Open {
             digest,
             clients: vec![client],
-            deadline: now.plus_us(u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000),
+            deadline: now.plus_us(deadline_us),
             age: self.next_age(now),
             attempt: Attempt { epoch: self.fencing.own().epoch, number: 0 },
             branches,
             limits: submit.operations.iter().map(row_limit).collect(),
             phase: Phase::BackingOff,
             due: now,
+            asked: 0,
             last_refusal: None,
         };
         self.txns.insert(txn, Txn::Open(Box::new(open)));
@@ -79,6 +81,20 @@ impl Coordinator {
         }
         let participants: Vec<u32> = branches.iter().map(|branch| branch.part.participant).collect();
         !self.have_accepted(&participants)
+    }
+
+    fn is_known(&self, txn: TxnId) -> bool {
+        self.known_digest(txn).is_some()
+    }
+
+    fn answer_known(&mut self, client: NodeId, txn: TxnId, digest: u64, effects: &mut Effects<'_>) {
+        if self.known_digest(txn) == Some(digest) || planted!("id-reused") {
+            self.answer_again(client, txn, effects);
+        } else {
+            let refusal = Refusal::by_coordinator(Reason::IdReused);
+            // Says nothing of what became of the transaction that had the id first.
+            effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+        }
     }
 
     pub(crate) fn known_digest(&self, txn: TxnId) -> Option<u64> {
@@ -106,11 +122,14 @@ impl Coordinator {
         }
     }
 
-    pub(crate) fn is_busy(&self, branches: &[Branch]) -> bool {
+    pub(crate) fn is_busy(&self, branches: &[Branch], deadline_us: u64) -> bool {
         let share_max = self.config.participant_txns_max();
         let is_loaded = |branch: &Branch| {
             let load = self.load.get(&branch.part.participant).copied().unwrap_or_default();
-            load.txns >= share_max || load.bytes + branch.bytes > PREPARES_BYTES_MAX
+            let pace = self.paces.get(&branch.part.participant);
+            load.txns >= share_max
+                || load.bytes + branch.bytes > PREPARES_BYTES_MAX
+                || pace.is_some_and(|pace| pace.is_too_much(load, branch.bytes, deadline_us))
         };
         (self.txns.len() >= self.config.max_concurrent_txns && !planted!("coordinator-unbounded"))
             || branches.iter().any(is_loaded)

@@ -1,12 +1,25 @@
 //! An attempt: prepares go out, votes come in, and it is decided, given up, or tried again.
 
 use planted::planted;
-use protocol::{Attempt, Effects, Message, NodeId, OperationResult, Position, Reason, Record, Refusal, Tick, TxnId};
+use protocol::{
+    Attempt, Effects, Link, Message, NodeId, OperationResult, Position, Reason, Record, Refusal, Tick, TxnId,
+};
 
 use crate::delivery::ELSEWHERE;
 use crate::machine::{AbortedOutcome, Coordinator};
+use crate::pace::Pace;
 use crate::split::merge;
-use crate::transaction::{Decision, Open, Phase, Tally, Txn, Vote};
+use crate::transaction::{Branch, Decision, Open, Phase, Tally, Txn, Vote};
+
+/// How many times as long as `prepare_timeout` votes are waited for at most before they are asked for again.
+const QUESTION_FACTOR_MAX: u64 = 8;
+
+/// How many times as long as the longest other pause one may be before a busy participant is asked again.
+const BUSY_DELAY_FACTOR: u64 = 8;
+
+/// How many times the votes that participants are asked for at once may be gathered within the deadline of a transaction
+/// that states none.
+const VOTES_PER_DEADLINE: u64 = 4;
 
 /// A vote of one participant.
 pub(crate) struct Ballot {
@@ -17,44 +30,65 @@ pub(crate) struct Ballot {
 
 impl Coordinator {
     pub(crate) fn begin_attempt(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
-        let due = now.plus_us(self.config.prepare_timeout_us);
         let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        let of = |branch: &Branch| branch.part.participant;
+        if let Some(gone) = open.branches.iter().map(of).find(|participant| is_gone(*participant, effects)) {
+            // Nothing would leave, and the others would lock in vain.
+            open.attempt.number += 1;
+            return self.back_off(now, txn, Refusal::by_participant(gone, Reason::Unavailable));
+        }
         open.attempt.number += 1;
         open.phase = Phase::Preparing;
+        open.asked = 0;
         let held_back = open.held_back();
         for (at, branch) in open.branches.iter_mut().enumerate() {
+            branch.asked_at = now;
             branch.vote =
                 if Some(at) == held_back && !planted!("reader-not-held-back") { Vote::NotAsked } else { Vote::Awaited };
         }
-        self.wait_until(txn, due);
-        self.ask_awaited(txn, None, effects);
+        self.wait_for_votes(now, txn);
+        self.ask_awaited(now, txn, None, effects);
+    }
+
+    /// Until when votes are waited for before they are asked for once more: as long as they are known to take, and longer
+    /// with each time.
+    fn wait_for_votes(&mut self, now: Tick, txn: TxnId) {
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        let awaited = open.branches.iter().filter(|branch| branch.vote == Vote::Awaited);
+        let slowest_us = awaited.filter_map(|branch| self.paces.get(&branch.part.participant)).map(Pace::vote_us).max();
+        let least_us = self.config.prepare_timeout_us;
+        let most_us = least_us.saturating_mul(QUESTION_FACTOR_MAX);
+        let doublings = open.asked.min(if open.writes() { 3 } else { 1 });
+        open.asked += 1;
+        let wait_us = slowest_us.unwrap_or(0).clamp(least_us, most_us) << doublings;
+        self.wait_until(now, txn, now.plus_us(wait_us));
     }
 
     /// Sends the prepares whose votes are awaited, of one participant or of all.
-    pub(crate) fn ask_awaited(&self, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
+    pub(crate) fn ask_awaited(&self, now: Tick, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
         let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
         for (at, branch) in open.branches.iter().enumerate() {
             let participant = branch.part.participant;
             let is_asked = branch.vote == Vote::Awaited && only.is_none_or(|only| only == participant);
             // One whose process is not accepted yet is asked when it is.
             if is_asked && self.fencing.is_current(participant) {
-                let prepare = open.prepare(txn, self.config.cluster, at, self.config.lock_wait_ms);
+                let prepare = open.prepare(now, txn, (self.config.cluster, self.config.lock_wait_ms), at);
                 // Promises nothing; the epoch that it names was durable before the first connection.
                 effects.send_now(NodeId::participant(participant), &Message::Prepare(prepare));
             }
         }
     }
 
-    /// Asks again what may have been lost. For one phase that is a new attempt: a refusal of the
-    /// earlier one, which may still come, says nothing of what becomes of this one.
-    pub(crate) fn ask_again(&mut self, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
+    /// Asks again what may have been lost. Whoever works on it already goes on. To write in one phase that is a new
+    /// attempt: a refusal of the earlier one, which may still come, says nothing of what becomes of this one.
+    pub(crate) fn ask_again(&mut self, now: Tick, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
         if let Some(Txn::Open(open)) = self.txns.get_mut(&txn)
-            && open.is_one_phase()
+            && open.may_be_done()
             && only.is_none_or(|only| open.branch_of(only).is_some())
         {
             open.attempt.number += 1;
         }
-        self.ask_awaited(txn, only, effects);
+        self.ask_awaited(now, txn, only, effects);
     }
 
     /// The open transaction whose present attempt this is.
@@ -84,8 +118,12 @@ impl Coordinator {
             }
             return;
         };
+        let mut took_us = None;
         match open.branch_of(participant) {
-            Some(branch) if branch.vote == Vote::Awaited => branch.vote = vote,
+            Some(branch) if branch.vote == Vote::Awaited => {
+                branch.vote = vote;
+                took_us = Some(now.0.saturating_sub(std::mem::take(&mut branch.asked_at).0));
+            }
             Some(_) if planted!("vote-counted-twice") => {
                 if let Some(other) = open.branches.iter_mut().find(|branch| branch.vote == Vote::Awaited) {
                     other.vote = vote;
@@ -93,21 +131,41 @@ impl Coordinator {
             }
             Some(_) | None => return,
         }
-        match open.tally() {
+        let tally = open.tally();
+        if let Some(took_us) = took_us {
+            self.note_vote(now, participant, took_us);
+        }
+        match tally {
             Tally::Incomplete => {}
-            Tally::AskHeldBack(at) => {
-                open.branches[at].vote = Vote::Awaited;
-                self.ask_awaited(txn, None, effects);
-            }
+            Tally::AskHeldBack(at) => self.ask_held_back(now, txn, at, effects),
             Tally::Unanimous => self.decide(now, txn, effects),
         }
+    }
+
+    fn note_vote(&mut self, now: Tick, participant: u32, took_us: u64) {
+        let load = self.load.get(&participant).copied().unwrap_or_default();
+        // Several votes, and the records between them, fit in the time that a client gives.
+        let target_us = u64::from(self.config.deadline_ms_default) * 1_000 / VOTES_PER_DEADLINE;
+        let pace = self.paces.entry(participant).or_default();
+        pace.note_vote(took_us);
+        pace.adjust(now, load, target_us);
+    }
+
+    fn ask_held_back(&mut self, now: Tick, txn: TxnId, at: usize, effects: &mut Effects<'_>) {
+        if let Some(Txn::Open(open)) = self.txns.get_mut(&txn) {
+            open.branches[at].vote = Vote::Awaited;
+            open.branches[at].asked_at = now;
+            open.asked = 0;
+        }
+        self.wait_for_votes(now, txn);
+        self.ask_awaited(now, txn, None, effects);
     }
 
     /// Everyone agrees: the transaction commits, unless its results fit in no answer.
     pub(crate) fn decide(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
         let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
         let promised = open.promised();
-        let writes = open.branches.iter().any(|branch| branch.writes);
+        let writes = open.writes();
         let limits = std::mem::take(&mut open.limits);
         match merge(&limits, open.take_results()) {
             Err(reason) => self.abort(txn, Refusal::by_coordinator(reason), false, effects),
@@ -145,6 +203,7 @@ impl Coordinator {
     pub(crate) fn finish_read_only(&mut self, txn: TxnId, results: Vec<OperationResult>, effects: &mut Effects<'_>) {
         let Some(open) = self.close(txn) else { return };
         let committed = Message::Committed { txn, results: Some(results) };
+        self.read.remember(txn, open.digest);
         // What was read was durable before the participants showed it.
         open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
         abort_attempt(txn, &open, None, effects);
@@ -223,7 +282,9 @@ impl Coordinator {
 
     /// Waits a while before the next attempt: longer with each, and not the same for everyone.
     pub(crate) fn back_off(&mut self, now: Tick, txn: TxnId, refusal: Refusal) {
-        let (delay_us_min, delay_us_max) = (self.config.retry_delay_us_min, self.config.retry_delay_us_max);
+        // Whoever has too much to do is not asked as soon as one who has given way.
+        let factor = if refusal.reason == Reason::Busy { BUSY_DELAY_FACTOR } else { 1 };
+        let (delay_us_min, delay_us_max) = (self.config.retry_delay_us_min, self.config.retry_delay_us_max * factor);
         let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
         let doublings = (open.attempt.number - 1).min(16);
         let delay_us = (delay_us_min << doublings).min(delay_us_max);
@@ -231,7 +292,7 @@ impl Coordinator {
             (txn.0 as u64 ^ u64::from(open.attempt.number).wrapping_mul(0x9E37_79B9_7F4A_7C15)) % (delay_us / 2 + 1);
         open.phase = Phase::BackingOff;
         open.last_refusal = Some(refusal);
-        self.wait_until(txn, now.plus_us(delay_us - jitter_us));
+        self.wait_until(now, txn, now.plus_us(delay_us - jitter_us));
     }
 
     /// Ends the present attempt, and the transaction.
@@ -244,7 +305,9 @@ impl Coordinator {
 
     pub(crate) fn end_aborted(&mut self, txn: TxnId, refusal: Refusal, at_deadline: bool, effects: &mut Effects<'_>) {
         let Some(open) = self.close(txn) else { return };
-        self.aborted.remember(txn, AbortedOutcome { digest: open.digest, refusal, at_deadline });
+        if self.read.get(txn).is_none() {
+            self.aborted.remember(txn, AbortedOutcome { digest: open.digest, refusal, at_deadline });
+        }
         let aborted = Message::Aborted { txn, refusal, at_deadline };
         // An abort needs no record: what has no decision is aborted.
         open.clients.iter().for_each(|client| effects.send_now(*client, &aborted));
@@ -271,30 +334,47 @@ impl Coordinator {
         load.bytes -= bytes;
     }
 
-    pub(crate) fn wait_until(&mut self, txn: TxnId, due: Tick) {
+    pub(crate) fn wait_until(&mut self, now: Tick, txn: TxnId, due: Tick) {
         if let Some(Txn::Open(open)) = self.txns.get_mut(&txn) {
             // A single participant may have committed already: only it can say, so it is asked
             // for as long as it takes.
-            open.due = if open.is_one_phase() && open.phase == Phase::Preparing { due } else { due.min(open.deadline) };
+            let goes_on = open.may_be_done() && now >= open.deadline;
+            open.due = if goes_on { due } else { due.min(open.deadline) };
             self.timers.set(open.due, txn);
         }
     }
 
-    pub(crate) fn on_votes_missing(&mut self, now: Tick, txn: TxnId, past_deadline: bool, effects: &mut Effects<'_>) {
+    /// Votes have not come. Silence says nothing: whoever is there is asked again, and whoever works on it goes on. A
+    /// participant that is not there ends the attempt, so that the others hold no locks for it.
+    pub(crate) fn on_votes_missing(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
         let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
-        let silent = open.branches.iter().find(|branch| branch.vote == Vote::Awaited);
-        let refusal = Refusal {
-            reason: Reason::Unavailable,
-            participant: silent.map(|branch| branch.part.participant),
-            operation: None,
-        };
-        if past_deadline {
+        let awaited = open.branches.iter().filter(|branch| branch.vote == Vote::Awaited);
+        let silent = awaited.map(|branch| branch.part.participant).collect::<Vec<_>>();
+        let gone = silent.iter().copied().find(|participant| is_gone(*participant, effects));
+        let refusal =
+            Refusal { reason: Reason::Unavailable, participant: gone.or(silent.first().copied()), operation: None };
+        let is_wanted = open.writes() || open.clients.iter().any(|client| effects.link(*client) != Link::Down);
+        if open.may_be_done() {
+            self.wait_for_votes(now, txn);
+            self.ask_again(now, txn, None, effects);
+        } else if now >= open.deadline {
             self.abort(txn, refusal, true, effects);
-        } else {
+        } else if !is_wanted {
+            // It only reads, and nobody is there to be told.
+            self.abort(txn, refusal, false, effects);
+        } else if gone.is_some() {
             abort_attempt(txn, open, None, effects);
             self.back_off(now, txn, refusal);
+        } else {
+            self.wait_for_votes(now, txn);
+            self.ask_again(now, txn, None, effects);
         }
     }
+}
+
+/// Whether what is sent to a participant does not leave.
+fn is_gone(participant: u32, effects: &Effects<'_>) -> bool {
+    effects.link(NodeId::participant(participant)) == Link::Down
 }
 
 /// Tells everyone who was asked that the attempt is over, except the one that refused.

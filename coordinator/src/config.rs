@@ -14,7 +14,7 @@ pub struct Config {
     /// Transactions that may be under way at once; past it the answer is BUSY. One participant may
     /// have part in three quarters of them, so that one that is stopped does not stop the others.
     pub max_concurrent_txns: usize,
-    /// How long an attempt waits for votes, in microseconds.
+    /// How long votes are waited for at least before they are asked for again, in microseconds.
     pub prepare_timeout_us: u64,
     /// How long an attempt may wait for locks at a participant, in milliseconds.
     pub lock_wait_ms: u32,

@@ -113,12 +113,14 @@ impl Coordinator {
     }
 
     /// Whatever was under way to this participant may have been lost.
-    pub(crate) fn say_again(&mut self, participant: u32, effects: &mut Effects<'_>) {
+    pub(crate) fn say_again(&mut self, now: Tick, participant: u32, effects: &mut Effects<'_>) {
         let mut txns: Vec<TxnId> = self.txns.keys().copied().collect();
         txns.sort_unstable();
         for txn in txns {
             match &self.txns[&txn] {
-                Txn::Open(open) if open.phase == Phase::Preparing => self.ask_again(txn, Some(participant), effects),
+                Txn::Open(open) if open.phase == Phase::Preparing => {
+                    self.ask_again(now, txn, Some(participant), effects)
+                }
                 Txn::Open(_) => {}
                 Txn::Delivering(delivery) => self.tell_again(txn, delivery, Some(participant), effects),
             }

@@ -3,6 +3,7 @@
 //!
 //! - [`Coordinator`] (`machine.rs`): its state, and which function takes which message.
 //! - `admission.rs`, `attempt.rs`, `delivery.rs`: a transaction's life, in this order.
+//! - `pace.rs`: how long participants take to vote.
 //! - `transaction.rs`: the states of a transaction.
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
 //! - `peers.rs`: which process of each participant is heeded, what its claims say of this log, and what is presumed.
@@ -25,6 +26,7 @@ mod attempt;
 mod config;
 mod delivery;
 mod machine;
+mod pace;
 mod peers;
 mod split;
 mod state;

@@ -16,6 +16,7 @@ use rustc_hash::FxBuildHasher;
 use crate::Config;
 use crate::attempt::Ballot;
 use crate::delivery::ELSEWHERE;
+use crate::pace::Pace;
 use crate::peers::Doubt;
 use crate::status::StatusQuestion;
 use crate::transaction::{Decision, Delivery, Phase, Txn, Vote};
@@ -29,8 +30,12 @@ pub struct Coordinator {
     pub(crate) txns: HashMap<TxnId, Txn, FxBuildHasher>,
     /// For each participant, the transactions in which it has part.
     pub(crate) load: BTreeMap<u32, Load>,
+    /// For each participant, how long its votes take.
+    pub(crate) paces: BTreeMap<u32, Pace>,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
+    /// Committed transactions that only read, by their digests: nothing is logged of them.
+    pub(crate) read: Retention<u64>,
     pub(crate) questions: HashMap<TxnId, StatusQuestion, FxBuildHasher>,
     /// Counts the questions to participants since the start.
     pub(crate) last_question: u32,
@@ -71,8 +76,10 @@ impl Coordinator {
             bins: None,
             txns: HashMap::default(),
             load: BTreeMap::new(),
+            paces: BTreeMap::new(),
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
+            read: Retention::new(config.aborts_max),
             questions: HashMap::default(),
             last_question: 0,
             evidence: Evidence::default(),
@@ -100,11 +107,10 @@ impl Coordinator {
                 let refusal = open.last_refusal.unwrap_or(Refusal::by_coordinator(Reason::Unavailable));
                 let past_deadline = now >= open.deadline;
                 match open.phase {
-                    Phase::Preparing if open.is_one_phase() && !planted!("one-phase-given-up") => {
-                        self.wait_until(txn, now.plus_us(self.config.prepare_timeout_us));
-                        self.ask_again(txn, None, effects);
+                    Phase::Preparing if planted!("one-phase-given-up") && past_deadline => {
+                        self.abort(txn, refusal, true, effects);
                     }
-                    Phase::Preparing => self.on_votes_missing(now, txn, past_deadline, effects),
+                    Phase::Preparing => self.on_votes_missing(now, txn, effects),
                     Phase::BackingOff if past_deadline => self.end_aborted(txn, refusal, true, effects),
                     Phase::BackingOff => self.begin_attempt(now, txn, effects),
                 }
@@ -167,6 +173,7 @@ impl Machine for Coordinator {
             | Record::CommittedOnePhase(_)
             | Record::Committed { .. }
             | Record::Aborted { .. }
+            | Record::Released { .. }
             | Record::Retired { .. } => unreachable!("a participant's record in a coordinator's log"),
         }
     }
@@ -227,6 +234,10 @@ impl Machine for Coordinator {
 
     fn next_tick(&self) -> Option<Tick> {
         self.timers.next()
+    }
+
+    fn has_work(&self) -> bool {
+        false
     }
 
     fn process(&self) -> Process {
@@ -321,9 +332,9 @@ impl Coordinator {
             return;
         }
         match message {
-            Message::Hello(hello) => self.on_hello(participant, hello.process, effects),
-            Message::Claim { by, known, stated } => self.on_claim(participant, by, known, stated, effects),
-            Message::Accepted { by } => self.on_accepted(participant, by, effects),
+            Message::Hello(hello) => self.on_hello(now, participant, hello.process, effects),
+            Message::Claim { by, known, stated } => self.on_claim(participant, (by, known), stated, effects),
+            Message::Accepted { by } => self.on_accepted(now, participant, by, effects),
             Message::VoteYes { txn, attempt, prepared_at, results } => {
                 let vote = Vote::Yes { prepared_at, results };
                 self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);

@@ -14,7 +14,7 @@
 //! Not here: what a single decision says of its promises (`transaction.rs`).
 
 use protocol::message::PeerChange;
-use protocol::{Attempt, Effects, Message, NodeId, Position, Process, Reason, Record, Refusal, Role, TxnId};
+use protocol::{Attempt, Effects, Message, NodeId, Position, Process, Reason, Record, Refusal, Role, Tick, TxnId};
 
 use crate::machine::Coordinator;
 use crate::transaction::Txn;
@@ -45,11 +45,11 @@ impl Coordinator {
 
     /// A process that is welcome has connected. If it is the one that was accepted, all that was under way to it may have been
     /// lost, and is said again.
-    pub(crate) fn on_hello(&mut self, participant: u32, process: Process, effects: &mut Effects<'_>) {
+    pub(crate) fn on_hello(&mut self, now: Tick, participant: u32, process: Process, effects: &mut Effects<'_>) {
         self.fencing.meet(participant, process);
         self.claim(participant, effects);
         if self.fencing.is_current(participant) {
-            self.say_again(participant, effects);
+            self.say_again(now, participant, effects);
         }
     }
 
@@ -71,8 +71,7 @@ impl Coordinator {
     pub(crate) fn on_claim(
         &mut self,
         participant: u32,
-        by: Process,
-        known: Process,
+        (by, known): (Process, Process),
         stated: Position,
         effects: &mut Effects<'_>,
     ) {
@@ -94,14 +93,14 @@ impl Coordinator {
 
     /// A participant obeys this process from now on, so that its claim holds: no earlier process can tell it anything any more.
     /// All that was under way to it is said again.
-    pub(crate) fn on_accepted(&mut self, participant: u32, by: Process, effects: &mut Effects<'_>) {
+    pub(crate) fn on_accepted(&mut self, now: Tick, participant: u32, by: Process, effects: &mut Effects<'_>) {
         if !self.fencing.has_met(participant, by) || !self.evidence.is_judged(participant) {
             return;
         }
         self.accepted_by.insert(participant);
         // Only as many participants are configured as may be known.
         if self.fencing.accept(participant, effects).unwrap_or(false) {
-            self.say_again(participant, effects);
+            self.say_again(now, participant, effects);
         }
         for ((txn, asker), doubt) in std::mem::take(&mut self.doubts) {
             self.answer_or_keep(asker, txn, doubt, effects);

@@ -14,8 +14,10 @@ impl fmt::Debug for Coordinator {
             bins,
             txns,
             load,
+            paces,
             committed,
             aborted,
+            read,
             questions,
             last_question,
             evidence,
@@ -32,8 +34,10 @@ impl fmt::Debug for Coordinator {
             .field("bins", &bins.as_ref().map(|bins| bins.owners().iter().fold(0, checksum)))
             .field("txns", &txns.iter().collect::<BTreeMap<_, _>>())
             .field("load", load)
+            .field("paces", paces)
             .field("committed", committed)
             .field("aborted", aborted)
+            .field("read", read)
             .field("questions", &questions.iter().collect::<BTreeMap<_, _>>())
             .field("last_question", last_question)
             .field("evidence", evidence)

@@ -65,6 +65,7 @@ impl Coordinator {
             Some(Txn::Delivering(_)) => Some(TxnStatus::Committed),
             Some(Txn::Open(_)) => Some(TxnStatus::InProgress),
             None if self.committed.get(txn).is_some() => Some(TxnStatus::Committed),
+            None if self.read.get(txn).is_some() => Some(TxnStatus::Committed),
             None if self.aborted.get(txn).is_some() => Some(TxnStatus::Aborted),
             None => None,
         };

@@ -39,6 +39,8 @@ pub(crate) struct Open {
     pub(crate) phase: Phase,
     /// When the phase ends of itself.
     pub(crate) due: Tick,
+    /// How often this attempt's votes were asked for.
+    pub(crate) asked: u32,
     /// Why the last attempt did not succeed.
     pub(crate) last_refusal: Option<Refusal>,
 }
@@ -61,6 +63,8 @@ pub(crate) struct Branch {
     /// What its operations take when encoded.
     pub(crate) bytes: usize,
     pub(crate) vote: Vote,
+    /// When its vote was first asked for in the present attempt.
+    pub(crate) asked_at: Tick,
 }
 
 /// Where a branch stands in the present attempt.
@@ -126,7 +130,7 @@ impl Branch {
     pub(crate) fn new(part: Part) -> Self {
         let writes = part.operations.iter().any(Operation::writes);
         let bytes = operation::operations_bytes(&part.operations);
-        Self { part, writes, bytes, vote: Vote::NotAsked }
+        Self { part, writes, bytes, vote: Vote::NotAsked, asked_at: Tick::default() }
     }
 }
 
@@ -158,8 +162,24 @@ impl Open {
         not_asked.map_or(Tally::Unanimous, Tally::AskHeldBack)
     }
 
-    /// The prepare for a branch.
-    pub(crate) fn prepare(&self, txn: TxnId, cluster: ClusterId, at: usize, lock_wait_ms: u32) -> Prepare {
+    /// Whether any of its operations can write.
+    pub(crate) fn writes(&self) -> bool {
+        self.branches.iter().any(|branch| branch.writes)
+    }
+
+    /// Whether a participant may have done it although nobody has said so.
+    pub(crate) fn may_be_done(&self) -> bool {
+        self.is_one_phase() && self.phase == Phase::Preparing && self.writes()
+    }
+
+    /// The prepare for a branch, as it is asked for at this time. Past the deadline it asks for nothing new.
+    pub(crate) fn prepare(
+        &self,
+        now: Tick,
+        txn: TxnId,
+        (cluster, lock_wait_ms): (ClusterId, u32),
+        at: usize,
+    ) -> Prepare {
         let mode = if self.is_one_phase() {
             PrepareMode::OnePhase
         } else if self.held_back() == Some(at) {
@@ -176,6 +196,7 @@ impl Open {
             participants: self.branches.iter().map(|branch| branch.part.participant).collect(),
             mode,
             lock_wait_ms,
+            answer_within_ms: self.deadline.0.saturating_sub(now.0).div_ceil(1_000).try_into().unwrap_or(u32::MAX),
             operations: self.branches[at].part.operations.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! Messages that an operator has to know of: records that a log has lost, and a coordinator of which
 //! two copies exist. They are written down as they pass; what follows from them the machines decide.
 
-use protocol::{Lsn, Message, NodeId, Outbox, Reason, Role, Tick};
+use protocol::{Link, Lsn, Message, NodeId, Outbox, Reason, Role, Tick};
 
 use crate::hub::Hub;
 use crate::peers::Peers;
@@ -17,6 +17,10 @@ impl Outbox for Watched<'_> {
     fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
         look_at_loss(self.hub, self.now, own(self.hub), to, message);
         self.peers.post(to, gate, message);
+    }
+
+    fn link(&self, to: NodeId) -> Link {
+        self.peers.link(to)
     }
 }
 

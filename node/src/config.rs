@@ -90,7 +90,7 @@ pub struct ParticipantSettings {
 pub struct CoordinatorSettings {
     /// Transactions that may be under way at once; the next one is answered BUSY.
     pub max_concurrent_txns: usize,
-    /// How long an attempt waits for votes.
+    /// How long votes are waited for at least before they are asked for again.
     pub prepare_timeout: Duration,
     /// How long an attempt may wait for locks at a participant.
     pub lock_wait: Duration,

@@ -24,7 +24,7 @@ use tokio_uring::net::TcpStream;
 use crate::greeting::{Expected, greet};
 use crate::hub::Hub;
 use crate::limits::{
-    ASK_STATS_PER_FRAME_MAX, FRAME_TIMEOUT, NODE_OUTBOX_FACTOR, READ_BYTES_MAX, READ_BYTES_MIN,
+    ASK_STATS_PER_FRAME_MAX, CLIENT_OUTBOXES_FACTOR, FRAME_TIMEOUT, NODE_OUTBOX_FACTOR, READ_BYTES_MAX, READ_BYTES_MIN,
     SMALL_READS_BEFORE_SHRINKING, UNFINISHED_BYTES_MAX,
 };
 use crate::links::{self, Asked};
@@ -72,6 +72,11 @@ pub(crate) enum CloseReason {
     )]
     OutboxFull { unsent: usize, max: usize },
     #[error(
+        "{unsent} of {all} bytes that wait for clients wait for this one, which does not read them; {max} may for all together \
+         ({CLIENT_OUTBOXES_FACTOR} times network.outbox)"
+    )]
+    OutboxesFull { unsent: usize, all: usize, max: usize },
+    #[error(
         "a frame asks for the figures more than {ASK_STATS_PER_FRAME_MAX} times; ask once, and wait for the answer"
     )]
     TooManyQuestions,
@@ -106,6 +111,7 @@ impl CloseReason {
             | Self::Replaced
             | Self::NotAllowed { .. }
             | Self::OutboxFull { .. }
+            | Self::OutboxesFull { .. }
             | Self::TooManyQuestions
             | Self::Stopping => return None,
         };
@@ -146,6 +152,8 @@ pub(crate) struct Connection {
     pub(crate) is_heard: Cell<bool>,
     pub(crate) outbox: RefCell<Outbox>,
     pub(crate) asked: Asked,
+    /// What of it is counted in what waits for all clients.
+    pub(crate) counted: Cell<usize>,
     /// Messages that the machine is to have once the outbox has room for their answers, in order.
     /// Bounded: nothing is read meanwhile, but for the read that was in flight.
     pub(crate) kept: RefCell<VecDeque<Message>>,
@@ -178,6 +186,7 @@ impl Connection {
             is_heard: Cell::new(false),
             outbox: RefCell::default(),
             asked: Asked::default(),
+            counted: Cell::new(0),
             kept: RefCell::default(),
             is_listed: Cell::new(false),
             has_bytes: Notify::new(),
@@ -198,6 +207,9 @@ impl Connection {
         }
         *self.closed.borrow_mut() = Some(reason);
         *self.kept.borrow_mut() = VecDeque::new();
+        if let Ok(mut outbox) = self.outbox.try_borrow_mut() {
+            outbox.give_up();
+        }
         self.line.shutdown(Shutdown::Both);
         self.has_bytes.notify_one();
         self.has_drained.notify_one();
@@ -238,8 +250,8 @@ impl Connection {
 
     /// Whether the answers that wait are too many for more questions. Only the side that is asked
     /// may let the other wait: if both did, both could wait for each other.
-    pub(crate) fn is_congested(&self, outbox_bytes_max: usize) -> bool {
-        self.is_asked && self.outbox.borrow().unsent_bytes() > outbox_bytes_max / 2
+    pub(crate) fn is_congested(&self, outbox_share: usize) -> bool {
+        self.is_asked && self.outbox.borrow().unsent_bytes() > outbox_share
     }
 
     /// Whether messages wait for room in the outbox.
@@ -307,8 +319,10 @@ async fn write_all(hub: Rc<Hub>, connection: Rc<Connection>, stream: Rc<TcpStrea
                     return connection.close(error.into());
                 }
                 connection.written();
+                hub.peers.borrow_mut().note_unsent(&connection);
                 connection.has_drained.notify_one();
-                let may_hand_on = connection.is_keeping() && !connection.is_congested(hub.outbox_bytes_max);
+                let outbox_share = hub.peers.borrow().outbox_share();
+                let may_hand_on = connection.is_keeping() && !connection.is_congested(outbox_share);
                 if may_hand_on || hub.is_stopping.get() {
                     hub.wake.notify_one();
                 }
@@ -381,7 +395,8 @@ impl Intake {
 
     /// Whether there is room for the answers to what would be read now.
     pub(crate) fn may_read(&self) -> bool {
-        !self.connection.is_keeping() && !self.connection.is_congested(self.hub.outbox_bytes_max)
+        let outbox_share = self.hub.peers.borrow().outbox_share();
+        !self.connection.is_keeping() && !self.connection.is_congested(outbox_share)
     }
 
     /// Nothing more arrives.

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - one turn ends in a park of the thread: operations reach the kernel only then, so the driver is
-//!   never runnable again by its own doing (timers are at least a millisecond away);
+//!   never runnable again by its own doing (timers are at least a millisecond away, and work that the
+//!   machine has put off goes on after an operation that does nothing has come back from the kernel);
 //! - the clock is read once a turn;
 //! - when the log fails, nothing leaves any more.
 //!
@@ -90,7 +91,11 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         let wake = self.hub.wake.clone();
         timer.set_by(self.turn()?, &self.hub.clock);
         while !self.stop.is_requested() {
-            timer.or(std::pin::pin!(wake.notified())).await;
+            if self.machine.has_work() {
+                pass_through_kernel().await;
+            } else {
+                timer.or(std::pin::pin!(wake.notified())).await;
+            }
             timer.set_by(self.turn()?, &self.hub.clock);
         }
         tracing::debug!(turns = self.turns, parks = parks(), "stopping");
@@ -106,7 +111,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             memory.look(now, self.store.table());
         }
         self.take_in(now);
-        if self.machine.next_tick().is_some_and(|due| due <= now) {
+        if self.machine.has_work() || self.machine.next_tick().is_some_and(|due| due <= now) {
             let mut peers = self.hub.peers.borrow_mut();
             let mut outbox = Watched { peers: &mut peers, hub: &self.hub, now };
             self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut outbox));
@@ -213,8 +218,17 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     fn next_wake(&self, now: Tick) -> Option<Tick> {
         let sweep = (self.hub.peers.borrow().len() > 0).then_some(self.sweep_at);
         let store = self.store.next_wake_us().map(Tick);
-        let all = [self.machine.next_tick(), store, self.checkpoint.next_wake(), sweep];
+        let work = self.machine.has_work().then_some(now);
+        let all = [work, self.machine.next_tick(), store, self.checkpoint.next_wake(), sweep];
         all.into_iter().flatten().min().map(|tick| tick.max(now.plus_us(TIMER_US_MIN)))
+    }
+}
+
+/// Parks the thread once and comes back at once: what was submitted reaches the kernel, what has arrived or finished is
+/// taken in by its own tasks, and then the next part of the work is due.
+async fn pass_through_kernel() {
+    if let Err(error) = tokio_uring::no_op().await {
+        tracing::error!(%error, "the ring refuses an operation that does nothing");
     }
 }
 
@@ -267,7 +281,7 @@ mod tests {
     use engine::{Options, Owner, Table, Worker};
     use protocol::frame::{self, FRAME_HEADER_BYTES};
     use protocol::message::{Hello, KnownOutcome};
-    use protocol::{ClusterId, Origin, Position, Process, Record, Role, StartError, TxnId, Unwelcome};
+    use protocol::{ClusterId, InDoubt, Origin, Owed, Position, Process, Record, Role, StartError, TxnId, Unwelcome};
 
     use super::*;
     use crate::connection::serve;
@@ -294,6 +308,18 @@ mod tests {
 
         fn next_tick(&self) -> Option<Tick> {
             None
+        }
+
+        fn has_work(&self) -> bool {
+            false
+        }
+
+        fn owes(&self) -> Owed {
+            Owed::default()
+        }
+
+        fn in_doubt(&self) -> Vec<InDoubt> {
+            Vec::new()
         }
 
         fn welcome(&self, _node: NodeId, _process: Process) -> Result<(), Unwelcome> {

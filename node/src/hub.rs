@@ -20,7 +20,6 @@ pub(crate) struct Hub {
     pub(crate) wake: Arc<Notify>,
     /// What this node says first.
     pub(crate) hello: Hello,
-    pub(crate) outbox_bytes_max: usize,
     pub(crate) peers: RefCell<Peers>,
     /// Messages since the driver's last turn. Bounded: a connection reads again only after that turn.
     pub(crate) inbox: RefCell<Vec<(Rc<Connection>, Message)>>,
@@ -39,7 +38,6 @@ impl Hub {
             clock,
             wake,
             hello,
-            outbox_bytes_max,
             peers: RefCell::new(Peers::new(outbox_bytes_max)),
             inbox: RefCell::default(),
             unfinished: Cell::new(0),

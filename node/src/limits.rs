@@ -28,6 +28,13 @@ pub const OUTBOX_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
 /// post without being asked; closing the link would have them post it all again.
 pub const NODE_OUTBOX_FACTOR: usize = 4;
 
+/// How many times `network.outbox` may wait for all clients together. Past half of it a client is not read from while its
+/// share is more than that of others; past it the one for which most waits is closed.
+pub const CLIENT_OUTBOXES_FACTOR: usize = 2;
+
+/// What may wait for one client however many there are: a client that takes its answers is not held up.
+pub const OUTBOX_SHARE_BYTES_MIN: usize = 256 << 10;
+
 /// `AskStats` in one frame. A question is one byte and its answer thousands, so a full frame of
 /// them would be millions of answers; nobody needs more than one.
 pub const ASK_STATS_PER_FRAME_MAX: usize = 16;

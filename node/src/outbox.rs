@@ -127,6 +127,11 @@ impl Outbox {
         Ok(bytes)
     }
 
+    /// Nothing more leaves: gives back the memory of what has not been taken.
+    pub(crate) fn give_up(&mut self) {
+        *self = Self { durable: self.durable, in_flight: self.in_flight, ..Self::default() };
+    }
+
     /// The write has ended.
     pub(crate) fn written(&mut self) {
         self.in_flight = 0;

@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use planted::planted;
-use protocol::{Lsn, Message, NodeId, Role};
+use protocol::{Link, Lsn, Message, NodeId, Role};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{CloseReason, Connection};
-use crate::limits::NODE_OUTBOX_FACTOR;
+use crate::limits::{CLIENT_OUTBOXES_FACTOR, NODE_OUTBOX_FACTOR, OUTBOX_SHARE_BYTES_MIN};
 
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -28,7 +28,16 @@ pub(crate) struct Peers {
     next_id: u64,
     next_client: u64,
     outbox_bytes_max: usize,
+    /// What waits for clients, and for how many.
+    waiting: Waiting,
     unreachable: u64,
+}
+
+/// What waits to be taken by clients.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    bytes: usize,
+    clients: usize,
 }
 
 impl Peers {
@@ -85,6 +94,7 @@ impl Peers {
         if self.all.remove(&id).is_some() {
             self.accepted -= usize::from(connection.is_asked);
         }
+        self.count_waiting(connection, 0);
         self.keeping.retain(|other| !Rc::ptr_eq(other, connection));
         if let Some(node) = connection.node.get()
             && self.by_node.get(&node).is_some_and(|current| Rc::ptr_eq(current, connection))
@@ -114,7 +124,7 @@ impl Peers {
             return Some(message);
         }
         let is_keeping = connection.is_keeping();
-        if !is_keeping && !connection.is_congested(self.outbox_bytes_max) {
+        if !is_keeping && !connection.is_congested(self.outbox_share()) {
             return Some(message);
         }
         connection.kept.borrow_mut().push_back(message);
@@ -131,7 +141,7 @@ impl Peers {
 
     /// The next kept message of a connection whose outbox has room for the answer.
     pub(crate) fn next_kept(&self, connection: &Connection) -> Option<(NodeId, Message)> {
-        if connection.is_closed() || connection.is_congested(self.outbox_bytes_max) {
+        if connection.is_closed() || connection.is_congested(self.outbox_share()) {
             return None;
         }
         connection.node.get().zip(connection.kept.borrow_mut().pop_front())
@@ -148,6 +158,46 @@ impl Peers {
             is_keeping
         });
         self.keeping = keeping;
+    }
+
+    /// What may wait for a connection before it is not read from: half of its outbox, or, when much waits for all clients
+    /// together, an equal share of that.
+    pub(crate) fn outbox_share(&self) -> usize {
+        let half = self.outbox_bytes_max / 2;
+        let much = self.outbox_bytes_max.saturating_mul(CLIENT_OUTBOXES_FACTOR) / 2;
+        if self.waiting.bytes <= much {
+            return half;
+        }
+        (much / self.waiting.clients.max(1)).clamp(OUTBOX_SHARE_BYTES_MIN.min(half), half)
+    }
+
+    /// Takes note of what waits for a client now.
+    pub(crate) fn note_unsent(&mut self, connection: &Connection) {
+        let unsent = if connection.is_closed() { 0 } else { connection.outbox.borrow().unsent_bytes() };
+        self.count_waiting(connection, unsent);
+    }
+
+    fn count_waiting(&mut self, connection: &Connection, unsent: usize) {
+        if connection.node.get().is_none_or(|node| node.role() != Role::Client) {
+            return;
+        }
+        let before = connection.counted.replace(unsent);
+        self.waiting.bytes = self.waiting.bytes - before + unsent;
+        self.waiting.clients = self.waiting.clients - usize::from(before > 0) + usize::from(unsent > 0);
+    }
+
+    /// Past the bound of all clients together the one that has taken the least pays.
+    fn close_slowest(&mut self) {
+        let max = self.outbox_bytes_max.saturating_mul(CLIENT_OUTBOXES_FACTOR);
+        while self.waiting.bytes > max {
+            let clients = self.all.values().filter(|connection| !connection.is_closed());
+            let Some(slowest) = clients.max_by_key(|connection| connection.counted.get()).map(Rc::clone) else {
+                return;
+            };
+            let unsent = slowest.counted.get();
+            slowest.close(CloseReason::OutboxesFull { unsent, all: self.waiting.bytes, max });
+            self.count_waiting(&slowest, 0);
+        }
     }
 
     /// Whether every outbox of a living connection is empty.
@@ -198,6 +248,22 @@ impl protocol::Outbox for Peers {
         }
         if !connection.is_listed.replace(true) {
             self.listed.push(Rc::clone(connection));
+        }
+        drop(outbox);
+        if to.role() == Role::Client {
+            let connection = Rc::clone(connection);
+            self.note_unsent(&connection);
+            self.close_slowest();
+        }
+    }
+
+    fn link(&self, to: NodeId) -> Link {
+        match self.by_node.get(&to).filter(|connection| !connection.is_closed()) {
+            None => Link::Down,
+            Some(connection) if connection.outbox.borrow().unsent_bytes() > self.outbox_bytes_max / 2 => {
+                Link::Congested
+            }
+            Some(_) => Link::Open,
         }
     }
 }

@@ -103,6 +103,7 @@ mod tests {
                 participants: vec![1],
                 mode: PrepareMode::TwoPhase,
                 lock_wait_ms: 0,
+                answer_within_ms: 0,
                 operations: Vec::new(),
             }),
             Message::Commit { txn, attempt, prepared_at, decided_at: prepared_at },

@@ -129,7 +129,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Transactions that may be under way at once; the next one is answered BUSY",
         |c, t| number(t, 1, 1_000_000).map(|n| c.coordinator.max_concurrent_txns = n as usize)),
     setting!("coordinator.prepare-timeout", "prepare-timeout", "ASSENT_PREPARE_TIMEOUT", "DURATION", Some("1s"), C,
-        "How long an attempt waits for votes before it is aborted",
+        "How long votes are waited for at least before they are asked for again; longer where they have taken longer",
         |c, t| span(t, Duration::from_millis(1), HOUR).map(|d| c.coordinator.prepare_timeout = d)),
     setting!("coordinator.lock-wait", "lock-wait", "ASSENT_LOCK_WAIT", "DURATION", Some("500ms"), C,
         "How long an attempt may wait for locks at a participant before it is refused there",

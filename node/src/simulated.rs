@@ -148,6 +148,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let bytes = outbox.take(Vec::new()).ok().filter(|_| !line.is_shut.get())?;
         drop(outbox);
         intake.connection.written();
+        self.driver.hub.peers.borrow_mut().note_unsent(&intake.connection);
         Some(bytes)
     }
 

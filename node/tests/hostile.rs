@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use protocol::frame::{self, FRAME_HEADER_BYTES};
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::message::Hello;
+use protocol::message::{Hello, Submit};
 use protocol::{ClusterId, Message, Process, Role, TxnId};
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
@@ -177,6 +177,58 @@ fn answers_larger_than_the_outbox_arrive_all_in_order_on_one_connection() {
         }
     }
     assert!(!node.log().contains("connection closed"), "{}", node.log());
+}
+
+/// Memory of this process, in bytes.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[test]
+fn clients_that_take_no_answers_are_bounded_together_and_others_do_not_wait_for_them() {
+    const SLOW: usize = 100;
+    const ANSWERS_EACH: u128 = 40;
+    let data = TempDir::new().unwrap();
+    let mut config = config(Role::Coordinator, 1, "127.0.0.1:0", data.path());
+    config.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
+    let all_bytes_max = config.outbox_bytes_max * node::limits::CLIENT_OUTBOXES_FACTOR;
+    let node = Running::loud(config);
+    let submit = |txn: u128| Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() });
+    let bytes_before = resident_bytes();
+    let mut slow: Vec<Client> = (0..SLOW).map(|_| Client::connect(node.address)).collect();
+    for client in &mut slow {
+        client.send_together((0..ANSWERS_EACH).map(submit));
+    }
+    let mut good = Client::connect(node.address);
+    for txn in 0..50 {
+        let asked = Instant::now();
+        good.send(&submit(txn));
+        assert!(matches!(good.receive(), Some(Message::Committed { .. })));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?} for an answer", asked.elapsed());
+    }
+    // Each slow one could make a node hold half of an outbox, and all of them a hundred times that.
+    let grown_bytes = resident_bytes().saturating_sub(bytes_before);
+    assert!(grown_bytes < all_bytes_max + (100 << 20), "{} MiB more", grown_bytes >> 20);
+    // Whoever is still there takes the rest, in order.
+    let kept_all = slow.iter_mut().filter_map(|client| {
+        let mut answers = 0;
+        while answers < ANSWERS_EACH {
+            match client.receive() {
+                Some(Message::Committed { txn, .. }) if txn == TxnId(answers) => answers += 1,
+                Some(other) => panic!("{other:?}"),
+                None => return None,
+            }
+        }
+        Some(())
+    });
+    let kept_all = kept_all.count();
+    let closed = node.log().matches("bytes that wait for clients wait for this one").count();
+    assert!(kept_all > 0 || closed > 0, "nobody was slow");
+    assert_eq!(kept_all < SLOW, closed > 0, "{kept_all} were served, {closed} were closed with the reason");
+    good.send(&submit(1_000));
+    assert!(matches!(good.receive(), Some(Message::Committed { .. })));
 }
 
 #[test]

@@ -1,14 +1,35 @@
-//! The states of a transaction at its participant: it waits for locks, or for its outcome.
+//! The states of a transaction at its participant: it waits for locks or for its turn, or for its outcome.
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
 use protocol::{Attempt, Lsn, Message, Position, Tick, operation};
 
+use crate::execute::Execution;
+
 /// A transaction that holds or waits for locks here.
 #[derive(Debug)]
 pub(crate) enum Active {
-    Waiting { prepare: Box<Prepare>, digest: u64, until: Tick },
+    Waiting(Waiting),
     Prepared(Prepared),
+}
+
+/// A transaction that has promised nothing.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) prepare: Box<Prepare>,
+    pub(crate) digest: u64,
+    /// When its vote is of no use any more.
+    pub(crate) answer_by: Tick,
+    pub(crate) stage: Stage,
+}
+
+/// What a transaction waits for that has promised nothing.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Locks.
+    ForLocks { until: Tick },
+    /// It holds its locks, and its operations have not begun, or were put off amid a scan.
+    ForItsTurn(Box<Execution>),
 }
 
 /// A transaction whose outcome is another's to decide.
@@ -21,6 +42,23 @@ pub(crate) struct Prepared {
     pub(crate) at: Lsn,
     pub(crate) ask_at: Tick,
     pub(crate) ask_interval_us: u64,
+    /// Its vote is to be given again, and its operations have not come to their end again.
+    pub(crate) again: Option<Box<Again>>,
+}
+
+/// The same operations once more, for a vote that may have been lost.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) prepare: Prepare,
+    pub(crate) digest: u64,
+    pub(crate) execution: Execution,
+}
+
+impl Waiting {
+    /// Bytes of its operations when encoded.
+    pub(crate) fn bytes(&self) -> usize {
+        operation::bytes_of_digest(self.digest)
+    }
 }
 
 impl Prepared {
@@ -29,26 +67,32 @@ impl Prepared {
         let Promise { txn, attempt, participants, .. } = &self.promise;
         Message::AskDecision { txn: *txn, attempt: *attempt, participants: participants.clone() }
     }
+
+    /// Bytes of its promise when encoded, and of the operations that are done again.
+    pub(crate) fn bytes(&self) -> usize {
+        let again = self.again.as_ref().map_or(0, |again| operation::bytes_of_digest(again.digest));
+        self.promise.encoded_bytes() + again
+    }
 }
 
 impl Active {
     pub(crate) fn attempt(&self) -> Attempt {
         match self {
-            Self::Waiting { prepare, .. } => prepare.attempt,
+            Self::Waiting(waiting) => waiting.prepare.attempt,
             Self::Prepared(prepared) => prepared.promise.attempt,
         }
     }
 
     pub(crate) fn coordinator(&self) -> u32 {
         match self {
-            Self::Waiting { prepare, .. } => prepare.coordinator,
+            Self::Waiting(waiting) => waiting.prepare.coordinator,
             Self::Prepared(prepared) => prepared.promise.coordinator,
         }
     }
 
     pub(crate) fn digest(&self) -> u64 {
         match self {
-            Self::Waiting { digest, .. } => *digest,
+            Self::Waiting(waiting) => waiting.digest,
             Self::Prepared(prepared) => prepared.promise.digest,
         }
     }
@@ -56,22 +100,32 @@ impl Active {
     /// Bytes of its operations, or of its promise, when encoded.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Waiting { digest, .. } => operation::bytes_of_digest(*digest),
-            Self::Prepared(prepared) => prepared.promise.encoded_bytes(),
+            Self::Waiting(waiting) => waiting.bytes(),
+            Self::Prepared(prepared) => prepared.bytes(),
+        }
+    }
+
+    /// Bytes of the results that it has so far.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        match self {
+            Self::Waiting(Waiting { stage: Stage::ForItsTurn(execution), .. }) => execution.bytes(),
+            Self::Prepared(Prepared { again: Some(again), .. }) => again.execution.bytes(),
+            Self::Waiting(Waiting { stage: Stage::ForLocks { .. }, .. }) | Self::Prepared(_) => 0,
         }
     }
 
     /// Whether its outcome is to be logged.
     pub(crate) fn is_promised(&self) -> bool {
         match self {
-            Self::Waiting { .. } => false,
+            Self::Waiting(_) => false,
             Self::Prepared(_) => true,
         }
     }
 
     pub(crate) fn due(&self) -> Tick {
         match self {
-            Self::Waiting { until, .. } => *until,
+            Self::Waiting(Waiting { stage: Stage::ForLocks { until }, .. }) => *until,
+            Self::Waiting(Waiting { stage: Stage::ForItsTurn(_), answer_by, .. }) => *answer_by,
             Self::Prepared(prepared) => prepared.ask_at,
         }
     }

@@ -16,9 +16,38 @@ use protocol::{Condition, Operation, OperationResult, Reason, ScanOf, Totals, Wr
 use crate::limits::VISITED_KEYS_MAX;
 use crate::locks::{LockSet, Mode};
 
-/// What a transaction comes to at this participant.
-#[derive(Debug, Default)]
+/// How far a transaction's operations have come. They go on slice by slice, under locks that are held all the while, so
+/// that what they find is of one moment.
+#[derive(Debug)]
 pub(crate) struct Execution {
+    /// One for each operation that is done.
+    results: Vec<OperationResult>,
+    written: BTreeMap<Bytes, Option<Bytes>>,
+    written_bytes: usize,
+    results_bytes: usize,
+    visited_keys: usize,
+    /// The scan in which the last slice ended.
+    scan: Option<Scan>,
+}
+
+/// A scan that is under way.
+#[derive(Debug)]
+struct Scan {
+    /// Everything before is done.
+    from: Bytes,
+    found: Found,
+}
+
+/// What a scan has found.
+#[derive(Debug)]
+enum Found {
+    Rows { rows: Vec<(Bytes, Bytes)>, rows_max: usize, bytes_left: usize, more: bool },
+    Totals(Totals),
+}
+
+/// What a transaction comes to at this participant.
+#[derive(Debug)]
+pub(crate) struct Executed {
     /// One for each operation.
     pub(crate) results: Vec<OperationResult>,
     /// The new values, ordered by key.
@@ -59,51 +88,102 @@ pub(crate) fn locks_of(operations: &[Operation]) -> LockSet {
     LockSet::new(keys, ranges)
 }
 
-/// Runs `operations` in order; each sees what those before it wrote.
-///
-/// # Errors
-/// The first operation that is refused.
-pub(crate) fn execute(table: &Table, operations: &[Operation]) -> Result<Execution, Refused> {
-    let mut run = Run { table, written: BTreeMap::new(), written_bytes: 0, results_bytes: 2, visited_keys: 0 };
-    let mut results = Vec::with_capacity(operations.len());
-    for (at, operation) in operations.iter().enumerate() {
-        let result = run.step(operation).map_err(|reason| Refused { reason, operation: Some(at as u16) })?;
-        run.results_bytes += result_bytes(&result);
-        if run.results_bytes > RESULTS_BYTES_MAX {
-            return Err(Refused { reason: Reason::TooLarge, operation: Some(at as u16) });
+impl Default for Execution {
+    fn default() -> Self {
+        Self {
+            results: Vec::new(),
+            written: BTreeMap::new(),
+            written_bytes: 0,
+            results_bytes: 2,
+            visited_keys: 0,
+            scan: None,
         }
-        results.push(result);
     }
-    let writes = run.written.into_iter().map(|(key, value)| Write { key, value }).collect();
-    Ok(Execution { results, writes })
+}
+
+impl Execution {
+    /// Bytes that it holds so far.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_scan = match &self.scan {
+            Some(Scan { found: Found::Rows { rows, .. }, .. }) => {
+                rows.iter().map(|(key, value)| ROW_BYTES_FIXED + key.len() + value.len()).sum()
+            }
+            Some(Scan { found: Found::Totals(_), .. }) | None => 0,
+        };
+        self.results_bytes + self.written_bytes + of_scan
+    }
+
+    /// Goes on with `operations` in order, each of which sees what those before it wrote, for `units` of work at most
+    /// (see [`units_of`]), which it takes off. Whether all are done.
+    ///
+    /// # Errors
+    /// The first operation that is refused.
+    pub(crate) fn advance(
+        &mut self,
+        table: &Table,
+        operations: &[Operation],
+        units: &mut usize,
+    ) -> Result<bool, Refused> {
+        while let Some(operation) = operations.get(self.results.len()) {
+            let at = Some(self.results.len() as u16);
+            let done = Run { table, units, run: self }.step(operation);
+            let Some(result) = done.map_err(|reason| Refused { reason, operation: at })? else { return Ok(false) };
+            self.results_bytes += result_bytes(&result);
+            if self.results_bytes > RESULTS_BYTES_MAX {
+                return Err(Refused { reason: Reason::TooLarge, operation: at });
+            }
+            self.results.push(result);
+        }
+        Ok(true)
+    }
+
+    /// What all operations came to.
+    pub(crate) fn finish(self) -> Executed {
+        let writes = self.written.into_iter().map(|(key, value)| Write { key, value }).collect();
+        Executed { results: self.results, writes }
+    }
+}
+
+/// Whether operations may be more work than fits in a slice. All others are done at once.
+pub(crate) fn may_be_long(operations: &[Operation]) -> bool {
+    operations.iter().any(|operation| matches!(operation, Operation::Scan { .. }))
+}
+
+/// What it takes to visit a row: a key is one unit, and so are every 1,024 bytes of its value.
+fn units_of(value: &Bytes) -> usize {
+    1 + value.len() / 1_024
 }
 
 struct Run<'a> {
     table: &'a Table,
-    written: BTreeMap<Bytes, Option<Bytes>>,
-    written_bytes: usize,
-    results_bytes: usize,
-    visited_keys: usize,
+    units: &'a mut usize,
+    run: &'a mut Execution,
 }
 
 impl Run<'_> {
-    fn step(&mut self, operation: &Operation) -> Result<OperationResult, Reason> {
-        match operation {
-            Operation::Get { key } => Ok(OperationResult::Value(self.get(key)?)),
-            Operation::Put { key, value } => self.set(key, Some(value.clone())),
-            Operation::Delete { key } => self.set(key, None),
-            Operation::Add { key, delta, min, max } => self.add(key, *delta, *min, *max),
-            Operation::Append { key, value } => self.append(key, value),
-            Operation::Expect { key, condition } => self.expect(key, condition),
-            Operation::Scan { start, end, limit, of } => match of {
-                ScanOf::Rows => self.rows(start, end, *limit),
-                ScanOf::Totals => self.totals(start, end),
-            },
-        }
+    /// The operation's result; `None` if the slice is over before.
+    fn step(&mut self, operation: &Operation) -> Result<Option<OperationResult>, Reason> {
+        let done = match operation {
+            Operation::Get { key } => OperationResult::Value(self.get(key)?),
+            Operation::Put { key, value } => self.set(key, Some(value.clone()))?,
+            Operation::Delete { key } => self.set(key, None)?,
+            Operation::Add { key, delta, min, max } => self.add(key, *delta, *min, *max)?,
+            Operation::Append { key, value } => self.append(key, value)?,
+            Operation::Expect { key, condition } => self.expect(key, condition)?,
+            Operation::Scan { start, end, limit, of } => {
+                let begun = self.run.scan.take();
+                let scan = begun.unwrap_or_else(|| Scan {
+                    from: start.clone(),
+                    found: Found::new(*of, *limit, self.run.results_bytes),
+                });
+                return self.go_on(scan, end);
+            }
+        };
+        Ok(Some(done))
     }
 
     fn get(&self, key: &Bytes) -> Result<Option<Bytes>, Reason> {
-        match self.written.get(key) {
+        match self.run.written.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.table.get(key).map_err(damaged),
         }
@@ -111,11 +191,12 @@ impl Run<'_> {
 
     fn set(&mut self, key: &Bytes, value: Option<Bytes>) -> Result<OperationResult, Reason> {
         let bytes = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
-        self.written_bytes += key.len() + bytes(&value);
-        if let Some(before) = self.written.insert(key.clone(), value) {
-            self.written_bytes -= key.len() + bytes(&before);
+        let run = &mut *self.run;
+        run.written_bytes += key.len() + bytes(&value);
+        if let Some(before) = run.written.insert(key.clone(), value) {
+            run.written_bytes -= key.len() + bytes(&before);
         }
-        if self.written_bytes > WRITE_SET_BYTES_MAX { Err(Reason::TooLarge) } else { Ok(OperationResult::Done) }
+        if run.written_bytes > WRITE_SET_BYTES_MAX { Err(Reason::TooLarge) } else { Ok(OperationResult::Done) }
     }
 
     fn add(&mut self, key: &Bytes, delta: i64, min: i64, max: i64) -> Result<OperationResult, Reason> {
@@ -149,80 +230,106 @@ impl Run<'_> {
         if holds { Ok(OperationResult::Done) } else { Err(Reason::Expectation) }
     }
 
-    fn rows(&mut self, start: &Bytes, end: &Bytes, limit: u32) -> Result<OperationResult, Reason> {
-        let rows_max = if limit == 0 { usize::MAX } else { limit as usize };
-        let mut bytes_left = RESULTS_BYTES_MAX.saturating_sub(self.results_bytes + ROW_BYTES_FIXED);
-        let mut rows = Vec::new();
-        let mut more = false;
-        self.scan(start, end, |key, value| {
-            let bytes = ROW_BYTES_FIXED + key.len() + value.len();
-            more = rows.len() == rows_max || bytes > bytes_left;
-            if more {
-                return ControlFlow::Break(());
-            }
-            bytes_left -= bytes;
-            // Not clones: those would make the bytes of the table larger, for ever.
-            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            ControlFlow::Continue(())
-        })?;
-        Ok(OperationResult::Rows { rows, more })
+    fn go_on(&mut self, scan: Scan, end: &Bytes) -> Result<Option<OperationResult>, Reason> {
+        let Scan { from, mut found } = scan;
+        let rest = self.scan(&from, end, |key, value| found.take(key, value))?;
+        if let Some(from) = rest {
+            self.run.scan = Some(Scan { from, found });
+            return Ok(None);
+        }
+        Ok(Some(match found {
+            Found::Rows { rows, more, .. } => OperationResult::Rows { rows, more },
+            Found::Totals(totals) => OperationResult::Totals(totals),
+        }))
     }
 
-    fn totals(&mut self, start: &Bytes, end: &Bytes) -> Result<OperationResult, Reason> {
-        let mut totals = Totals::default();
-        self.scan(start, end, |_, value| {
-            totals.keys += 1;
-            if let Some(number) = parse_number(value) {
-                totals.sum += i128::from(number);
-                totals.negatives += u64::from(number < 0);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(OperationResult::Totals(totals))
-    }
-
-    /// Visits the table's rows and this transaction's own, merged in the order of keys.
+    /// Visits the table's rows and this transaction's own, merged in the order of keys. Returns where to go on if the
+    /// slice is over.
     fn scan(
         &mut self,
         start: &Bytes,
         end: &Bytes,
         mut visit: impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
-    ) -> Result<(), Reason> {
+    ) -> Result<Option<Bytes>, Reason> {
         if !end.is_empty() && end <= start {
-            return Ok(());
+            return Ok(None);
         }
-        let mut left = VISITED_KEYS_MAX + 1 - self.visited_keys;
+        let Self { table, units, run } = self;
+        let mut left = VISITED_KEYS_MAX + 1 - run.visited_keys;
         let mut meet = |key: &Bytes, value: &Bytes| {
             left -= 1;
             if left == 0 { ControlFlow::Break(()) } else { visit(key, value) }
         };
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
-        let mut own = self.written.range::<Bytes, _>((Bound::Included(start), upper)).peekable();
+        let mut own = run.written.range::<Bytes, _>((Bound::Included(start), upper)).peekable();
         let mut broken = false;
-        let stored = self.table.scan(start, end, &mut |key, value| {
-            let flow = merge_step(&mut own, key, value, &mut meet);
+        let mut rest = None;
+        let stored = table.scan(start, end, &mut |key, value| {
+            let flow = own_before(&mut own, key, &mut meet);
+            if flow.is_continue() && **units == 0 {
+                rest = Some(Bytes::copy_from_slice(key));
+                return ControlFlow::Break(());
+            }
+            **units = units.saturating_sub(units_of(value));
+            let flow = if flow.is_continue() { own_or_stored(&mut own, key, value, &mut meet) } else { flow };
             broken = flow.is_break();
             flow
         });
         stored.map_err(damaged)?;
         for (own_key, own_value) in own {
-            if broken {
+            if broken || rest.is_some() {
                 break;
             }
             if let Some(own_value) = own_value {
                 broken = meet(own_key, own_value).is_break();
             }
         }
-        self.visited_keys = VISITED_KEYS_MAX + 1 - left;
-        if left == 0 { Err(Reason::TooLarge) } else { Ok(()) }
+        run.visited_keys = VISITED_KEYS_MAX + 1 - left;
+        if left == 0 { Err(Reason::TooLarge) } else { Ok(rest) }
     }
 }
 
-/// Visits this transaction's own rows before `key`, then `key` as this transaction sees it.
-fn merge_step<'a>(
+impl Found {
+    fn new(of: ScanOf, limit: u32, results_bytes: usize) -> Self {
+        match of {
+            ScanOf::Rows => Self::Rows {
+                rows: Vec::new(),
+                rows_max: if limit == 0 { usize::MAX } else { limit as usize },
+                bytes_left: RESULTS_BYTES_MAX.saturating_sub(results_bytes + ROW_BYTES_FIXED),
+                more: false,
+            },
+            ScanOf::Totals => Self::Totals(Totals::default()),
+        }
+    }
+
+    fn take(&mut self, key: &Bytes, value: &Bytes) -> ControlFlow<()> {
+        match self {
+            Self::Rows { rows, rows_max, bytes_left, more } => {
+                let bytes = ROW_BYTES_FIXED + key.len() + value.len();
+                *more = rows.len() == *rows_max || bytes > *bytes_left;
+                if *more {
+                    return ControlFlow::Break(());
+                }
+                *bytes_left -= bytes;
+                // Not clones: those would make the bytes of the table larger, for ever.
+                rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            }
+            Self::Totals(totals) => {
+                totals.keys += 1;
+                if let Some(number) = parse_number(value) {
+                    totals.sum += i128::from(number);
+                    totals.negatives += u64::from(number < 0);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Visits this transaction's own rows before `key`.
+fn own_before<'a>(
     own: &mut Peekable<impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>>,
     key: &Bytes,
-    value: &Bytes,
     visit: &mut impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| *own_key < key) {
@@ -230,6 +337,16 @@ fn merge_step<'a>(
             visit(own_key, own_value)?;
         }
     }
+    ControlFlow::Continue(())
+}
+
+/// Visits `key` as this transaction sees it.
+fn own_or_stored<'a>(
+    own: &mut Peekable<impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>>,
+    key: &Bytes,
+    value: &Bytes,
+    visit: &mut impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     match own.next_if(|(own_key, _)| *own_key == key) {
         Some((_, None)) => ControlFlow::Continue(()),
         Some((_, Some(own_value))) => visit(key, own_value),
@@ -279,6 +396,39 @@ mod tests {
             }
             other => unreachable!("{other:?}"),
         }
+    }
+
+    /// All at once; and in slices, which come to the same.
+    fn execute(table: &Table, operations: &[Operation]) -> Result<Executed, Refused> {
+        let run = |units_of_slice: usize| {
+            let mut execution = Execution::default();
+            while !execution.advance(table, operations, &mut units_of_slice.clone())? {}
+            Ok(execution.finish())
+        };
+        let told = |run: &Result<Executed, Refused>| format!("{run:?}");
+        let whole = run(usize::MAX);
+        for units_of_slice in [2, 999] {
+            assert_eq!(told(&run(units_of_slice)), told(&whole), "in slices of {units_of_slice}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_slice_visits_no_more_rows_than_it_may_and_the_next_one_goes_on_behind_them() {
+        let table = table(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")]);
+        let operations = [put("bb", "1"), Operation::Delete { key: key("c") }, scan("a", "", 0, ScanOf::Rows)];
+        let mut execution = Execution::default();
+        let mut slice = || {
+            let mut units = 2;
+            let is_done = execution.advance(&table, &operations, &mut units).expect("it is not refused");
+            (is_done, units, execution.bytes())
+        };
+        let row_bytes = ROW_BYTES_FIXED + 2;
+        let (first, second, third) = (slice(), slice(), slice());
+        assert_eq!((first.0, first.1), (false, 0));
+        assert_eq!((second.0, second.1, second.2 - first.2), (false, 0, row_bytes), "d; bb came with the first");
+        assert_eq!((third.0, third.1), (true, 1));
+        assert_eq!(last_rows(&table, &operations).0, "a=1 b=1 bb=1 d=1 e=1");
     }
 
     fn zeros(length: usize) -> Bytes {

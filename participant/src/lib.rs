@@ -4,7 +4,7 @@
 //! - [`Participant`] (`machine.rs`): its state, and which function takes which message.
 //! - `prepare.rs`, `outcome.rs`: a transaction's life here, in this order; `active.rs`: its states.
 //! - `locks.rs`: strict two-phase locking with wait-die.
-//! - `execute.rs`: the operations.
+//! - `execute.rs`: the operations; `work.rs`: those that are not done at once.
 //! - `peers.rs`: which process of each coordinator is heeded.
 //! - `evidence.rs`: whether the log still holds what others were told that it held.
 //! - `refused.rs`: attempts that must not begin any more.
@@ -36,6 +36,7 @@ mod prepare;
 mod refused;
 mod room;
 mod state;
+mod work;
 
 pub use config::Config;
 pub use machine::Participant;

@@ -8,9 +8,18 @@ pub(crate) const HELD_BYTES_MAX: usize = 24 << 20;
 /// Coordinators that this participant heeds: the latest process of each is kept until an operator retires its number.
 pub(crate) const COORDINATORS_MAX: usize = 256;
 
-/// Keys that the scans of one transaction may visit: a few hundred milliseconds, in which nothing
-/// else happens here.
+/// Keys that the scans of one transaction may visit: a few hundred milliseconds of work, in slices.
 pub(crate) const VISITED_KEYS_MAX: usize = 4_000_000;
+
+/// Work of one turn on scans: a key is one unit, and so is every KiB of its value. Half a millisecond, after which other
+/// messages, the log and the clock have their turn.
+pub(crate) const SLICE_UNITS: usize = 8_192;
+
+/// Bytes of results of scans that are under way; past it no further one is begun.
+pub(crate) const PARTIAL_BYTES_MAX: usize = 32 << 20;
+
+/// How long work rests whose coordinator does not take its answers, in microseconds.
+pub(crate) const STALL_US: u64 = 10_000;
 
 /// What a promise that is logged again has more than its first record: where that stood, and its head in the log.
 pub(crate) const AGAIN_BYTES: usize = 32;

@@ -13,10 +13,11 @@ use protocol::{
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
-use crate::active::{Active, Prepared};
+use crate::active::{Active, Prepared, Stage, Waiting};
 use crate::limits::{AGAIN_BYTES, COORDINATORS_MAX, PEERS_AGAIN_BYTES};
 use crate::locks::{LockSet, LockTable, Mode};
 use crate::refused::Refused;
+use crate::work::Work;
 
 /// A participant.
 pub struct Participant {
@@ -25,6 +26,8 @@ pub struct Participant {
     pub(crate) txns: HashMap<TxnId, Active, FxBuildHasher>,
     /// Bytes of all of them, as they are when encoded.
     pub(crate) held_bytes: usize,
+    /// Bytes of the results of those that are amid their operations.
+    pub(crate) partial_bytes: usize,
     /// Promises whose outcome is not known here.
     pub(crate) promises: usize,
     pub(crate) locks: LockTable,
@@ -36,6 +39,8 @@ pub struct Participant {
     pub(crate) timers: Timers,
     /// Transactions whose locks were granted while others ended, and which have not run yet.
     pub(crate) granted: VecDeque<TxnId>,
+    /// Transactions that hold their locks and are not done at once.
+    pub(crate) work: Work,
     /// Up to where a checkpoint under way has to log outcomes again.
     pub(crate) checkpoint_until: u64,
     pub(crate) scratch: Vec<u8>,
@@ -51,6 +56,7 @@ impl Participant {
             table,
             txns: HashMap::default(),
             held_bytes: 0,
+            partial_bytes: 0,
             promises: 0,
             locks: LockTable::default(),
             committed,
@@ -59,6 +65,7 @@ impl Participant {
             fencing: Fencing::new(COORDINATORS_MAX),
             timers: Timers::default(),
             granted: VecDeque::new(),
+            work: Work::default(),
             checkpoint_until: 0,
             scratch: Vec::new(),
         }
@@ -72,9 +79,11 @@ impl Participant {
 
     pub(crate) fn keep(&mut self, txn: TxnId, active: Active) {
         self.held_bytes += active.bytes();
+        self.partial_bytes += active.partial_bytes();
         self.promises += usize::from(active.is_promised());
         if let Some(before) = self.txns.insert(txn, active) {
             self.held_bytes -= before.bytes();
+            self.partial_bytes -= before.partial_bytes();
             self.promises -= usize::from(before.is_promised());
         }
     }
@@ -82,6 +91,7 @@ impl Participant {
     pub(crate) fn take(&mut self, txn: TxnId) -> Option<Active> {
         let active = self.txns.remove(&txn)?;
         self.held_bytes -= active.bytes();
+        self.partial_bytes -= active.partial_bytes();
         self.promises -= usize::from(active.is_promised());
         Some(active)
     }
@@ -90,13 +100,14 @@ impl Participant {
     /// taken in, unless they end before their turn.
     pub(crate) fn release(&mut self, txn: TxnId) {
         self.granted.retain(|granted| *granted != txn);
+        self.work.forget(txn);
         self.granted.extend(self.locks.release(txn));
     }
 
     pub(crate) fn run_granted(&mut self, now: Tick, effects: &mut Effects<'_>) {
         while let Some(txn) = self.granted.pop_front() {
             match self.take(txn) {
-                Some(Active::Waiting { prepare, digest, .. }) => self.run(now, *prepare, digest, effects),
+                Some(Active::Waiting(waiting)) => self.run(now, waiting, effects),
                 Some(Active::Prepared(_)) => unreachable!("a promised transaction holds its locks already"),
                 None => {}
             }
@@ -118,13 +129,14 @@ impl Participant {
                     effects.send_now(coordinator, &prepared.question());
                 }
             }
-            Some(Active::Waiting { .. }) => {
-                if let Some(Active::Waiting { prepare, .. }) = self.take(txn) {
-                    // Reveals nothing of the data.
-                    let vote = self.vote_no(&prepare, Reason::Conflict.into());
-                    effects.send_now(NodeId::coordinator(prepare.coordinator), &vote);
+            Some(Active::Waiting(_)) => {
+                if let Some(Active::Waiting(Waiting { prepare, stage, .. })) = self.take(txn) {
+                    let reason = match stage {
+                        Stage::ForLocks { .. } => Reason::Conflict,
+                        Stage::ForItsTurn(_) => Reason::Unavailable,
+                    };
+                    self.refuse(&prepare, reason, effects);
                 }
-                self.release(txn);
             }
             None => {}
         }
@@ -145,7 +157,7 @@ impl Machine for Participant {
                     self.commit(txn, decided_at);
                 }
             }
-            Record::Aborted { txn, attempt } => {
+            Record::Aborted { txn, attempt } | Record::Released { txn, attempt } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
                     self.take(txn);
                     self.locks.release(txn);
@@ -218,10 +230,15 @@ impl Machine for Participant {
                 }
             }
         }
+        self.go_on(now, effects);
     }
 
     fn next_tick(&self) -> Option<Tick> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.work.look_at()).min()
+    }
+
+    fn has_work(&self) -> bool {
+        self.work.is_ready()
     }
 
     fn process(&self) -> Process {
@@ -262,7 +279,7 @@ impl Machine for Participant {
                 Active::Prepared(Prepared { promise, .. }) => {
                     Some(InDoubt { txn: *txn, attempt: promise.attempt, coordinator: promise.coordinator })
                 }
-                Active::Waiting { .. } => None,
+                Active::Waiting(_) => None,
             })
             .collect();
         promised.sort_unstable();

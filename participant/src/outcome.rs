@@ -45,7 +45,7 @@ impl Participant {
             {
                 Some(*first_at)
             }
-            Some(Active::Prepared(_) | Active::Waiting { .. }) | None => None,
+            Some(Active::Prepared(_) | Active::Waiting(_)) | None => None,
         }
     }
 
@@ -87,7 +87,13 @@ impl Participant {
     /// Ends a transaction that was aborted.
     pub(crate) fn abandon(&mut self, txn: TxnId, effects: &mut Effects<'_>) {
         if let Some(Active::Prepared(prepared)) = self.take(txn) {
-            effects.log(&Record::Aborted { txn, attempt: prepared.promise.attempt });
+            let attempt = prepared.promise.attempt;
+            let has_written = !prepared.promise.writes.is_empty();
+            effects.log(&if has_written {
+                Record::Aborted { txn, attempt }
+            } else {
+                Record::Released { txn, attempt }
+            });
         }
         self.release(txn);
     }

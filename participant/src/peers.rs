@@ -74,8 +74,8 @@ impl Participant {
             .txns
             .iter()
             .filter_map(|(txn, active)| match active {
-                Active::Waiting { prepare, .. } if prepare.coordinator == coordinator => Some(*txn),
-                Active::Waiting { .. } | Active::Prepared(_) => None,
+                Active::Waiting(waiting) if waiting.prepare.coordinator == coordinator => Some(*txn),
+                Active::Waiting(_) | Active::Prepared(_) => None,
             })
             .collect();
         dropped.sort_unstable();
@@ -94,13 +94,13 @@ impl Participant {
                 Active::Prepared(prepared) if prepared.promise.coordinator == coordinator => {
                     Some((*txn, prepared.question()))
                 }
-                Active::Prepared(_) | Active::Waiting { .. } => None,
+                Active::Prepared(_) | Active::Waiting(_) => None,
             })
             .collect();
         in_doubt.sort_unstable_by_key(|(txn, _)| *txn);
         for (_, question) in in_doubt.into_iter().filter(|_| !planted!("doubt-unasked")) {
-            // A question promises nothing.
-            effects.send_now(NodeId::coordinator(coordinator), &question);
+            // Behind what says that its process is accepted, which waits for its record: before that it is not heard.
+            effects.send(NodeId::coordinator(coordinator), &question);
         }
     }
 

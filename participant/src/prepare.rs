@@ -6,11 +6,11 @@ use planted::planted;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
 use protocol::{
-    Effects, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room, Tick, operation,
+    Effects, Link, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room, Tick, operation,
 };
 
-use crate::active::{Active, Prepared};
-use crate::execute::{self, Execution, execute, locks_of};
+use crate::active::{Active, Again, Prepared, Stage, Waiting};
+use crate::execute::{self, Executed, Execution, locks_of, may_be_long};
 use crate::limits::HELD_BYTES_MAX;
 use crate::locks::Answer;
 use crate::machine::{Participant, locks_of_promise};
@@ -20,10 +20,12 @@ use crate::room::{room_needed, takes_memory};
 enum Standing {
     /// Nothing is in its way.
     New,
+    /// It is being worked on already, under this attempt or an earlier one.
+    UnderWay,
     /// Nothing needs to be said.
     Ignore,
     /// The same attempt has promised already.
-    Promised(Position),
+    Promised,
     /// The transaction committed here before.
     Committed,
     /// It is refused.
@@ -46,8 +48,9 @@ impl Participant {
         let digest = operation::digest(&prepare.operations, &mut self.scratch);
         match self.standing(&prepare, digest, effects) {
             Standing::Ignore => {}
+            Standing::UnderWay => self.join(now, prepare, effects),
             Standing::New => self.begin(now, prepare, digest, effects),
-            Standing::Promised(at) => self.vote_again(&prepare, at, effects),
+            Standing::Promised => self.vote_again(now, prepare, digest, effects),
             Standing::Committed => self.answer_committed(&prepare, effects),
             Standing::Refused(reason) => {
                 effects.send(NodeId::coordinator(coordinator), &self.vote_no(&prepare, reason.into()));
@@ -120,9 +123,10 @@ impl Participant {
             return Standing::Refused(Reason::Conflict);
         }
         match (prepare.attempt.cmp(&active.attempt()), active) {
-            (Ordering::Less, _) | (Ordering::Equal, Active::Waiting { .. }) => Standing::Ignore,
-            (Ordering::Equal, Active::Prepared(prepared)) => Standing::Promised(prepared.first_at),
-            (Ordering::Greater, _) => {
+            (Ordering::Less, _) => Standing::Ignore,
+            (Ordering::Equal | Ordering::Greater, Active::Waiting(_)) => Standing::UnderWay,
+            (Ordering::Equal, Active::Prepared(_)) => Standing::Promised,
+            (Ordering::Greater, Active::Prepared(_)) => {
                 self.abandon(txn, effects);
                 Standing::New
             }
@@ -131,19 +135,39 @@ impl Participant {
 
     fn begin(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
         let coordinator = NodeId::coordinator(prepare.coordinator);
-        if let Some(reason) = self.no_room_for(&prepare, digest, effects) {
+        let answer_by = answer_by(now, &prepare);
+        let objection =
+            if answer_by <= now { Some(Reason::Unavailable) } else { self.no_room_for(&prepare, digest, effects) };
+        if let Some(reason) = objection {
             // Reveals nothing of the data.
             return effects.send_now(coordinator, &self.vote_no(&prepare, reason.into()));
         }
-        match self.locks.acquire(prepare.txn, prepare.age, locks_of(&prepare.operations)) {
-            Answer::Granted => self.run(now, prepare, digest, effects),
+        let (txn, until) = (prepare.txn, now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000).min(answer_by));
+        let answer = self.locks.acquire(txn, prepare.age, locks_of(&prepare.operations));
+        let waiting = Waiting { prepare: Box::new(prepare), digest, answer_by, stage: Stage::ForLocks { until } };
+        match answer {
+            Answer::Granted => self.run(now, waiting, effects),
             Answer::Waits => {
-                let until = now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000);
-                self.timers.set(until, prepare.txn);
-                self.keep(prepare.txn, Active::Waiting { prepare: Box::new(prepare), digest, until });
+                self.timers.set(until, txn);
+                self.keep(txn, Active::Waiting(waiting));
             }
             // Reveals nothing of the data.
-            Answer::GivesWay => effects.send_now(coordinator, &self.vote_no(&prepare, Reason::Conflict.into())),
+            Answer::GivesWay => effects.send_now(coordinator, &self.vote_no(&waiting.prepare, Reason::Conflict.into())),
+        }
+    }
+
+    /// What is under way is not begun once more: it goes on where it stands, for this attempt and as long as its vote is
+    /// of use.
+    fn join(&mut self, now: Tick, prepare: Prepare, effects: &mut Effects<'_>) {
+        let (txn, answer_by) = (prepare.txn, answer_by(now, &prepare));
+        if answer_by <= now {
+            self.take(txn);
+            return self.refuse(&prepare, Reason::Unavailable, effects);
+        }
+        if let Some(Active::Waiting(waiting)) = self.txns.get_mut(&txn) {
+            *waiting.prepare = prepare;
+            waiting.answer_by = answer_by;
+            self.timers.set(self.txns[&txn].due(), txn);
         }
     }
 
@@ -185,20 +209,45 @@ impl Participant {
         self.held_bytes + bytes > HELD_BYTES_MAX
     }
 
-    /// Runs a transaction that holds its locks.
-    pub(crate) fn run(&mut self, now: Tick, mut prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
-        let coordinator = NodeId::coordinator(prepare.coordinator);
-        let (txn, attempt) = (prepare.txn, prepare.attempt);
-        let Execution { results, writes } = match execute(&self.table, &prepare.operations) {
-            Ok(execution) => execution,
+    /// Runs a transaction that holds its locks: now, or in its turn.
+    pub(crate) fn run(&mut self, now: Tick, mut waiting: Waiting, effects: &mut Effects<'_>) {
+        let is_long = may_be_long(&waiting.prepare.operations);
+        let link = effects.link(NodeId::coordinator(waiting.prepare.coordinator));
+        waiting.stage = Stage::ForItsTurn(Box::default());
+        if link == Link::Down {
+            // It asks again when it is back.
+            self.release(waiting.prepare.txn);
+        } else if self.may_begin(now, is_long, link) {
+            self.advance(now, waiting, effects);
+        } else {
+            self.put_off(now, waiting, false, effects);
+        }
+    }
+
+    /// Goes on with a transaction for the rest of the slice.
+    pub(crate) fn advance(&mut self, now: Tick, mut waiting: Waiting, effects: &mut Effects<'_>) {
+        let Stage::ForItsTurn(execution) = &mut waiting.stage else { unreachable!("it holds its locks") };
+        match execution.advance(&self.table, &waiting.prepare.operations, self.work.units()) {
+            Ok(true) => self.vote(now, waiting, effects),
+            Ok(false) => self.put_off(now, waiting, true, effects),
             Err(refused) => {
-                effects.send(coordinator, &self.vote_no(&prepare, refused));
+                let coordinator = NodeId::coordinator(waiting.prepare.coordinator);
+                effects.send(coordinator, &self.vote_no(&waiting.prepare, refused));
                 if planted!("locks-leaked") {
                     return;
                 }
-                return self.release(txn);
+                self.release(waiting.prepare.txn);
             }
-        };
+        }
+    }
+
+    /// Votes on a transaction whose operations are done.
+    fn vote(&mut self, now: Tick, waiting: Waiting, effects: &mut Effects<'_>) {
+        let Waiting { mut prepare, digest, stage, .. } = waiting;
+        let Stage::ForItsTurn(execution) = stage else { unreachable!("its operations are done") };
+        let coordinator = NodeId::coordinator(prepare.coordinator);
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let Executed { results, writes } = execution.finish();
         if writes.is_empty() && prepare.mode != PrepareMode::TwoPhase {
             effects.send(coordinator, &Message::VoteReadOnly { txn, attempt, results });
             return self.release(txn);
@@ -256,19 +305,46 @@ impl Participant {
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);
         self.timers.set(ask_at, promise.txn);
-        self.keep(promise.txn, Active::Prepared(Prepared { promise, first_at, at, ask_at, ask_interval_us }));
+        let again = None;
+        self.keep(promise.txn, Active::Prepared(Prepared { promise, first_at, at, ask_at, ask_interval_us, again }));
     }
 
     /// The vote may have been lost. Under the locks that are still held, the same operations give
     /// the same results.
-    fn vote_again(&mut self, prepare: &Prepare, at: Position, effects: &mut Effects<'_>) {
-        let vote = match execute(&self.table, &prepare.operations) {
-            Ok(Execution { results, .. }) => {
-                Message::VoteYes { txn: prepare.txn, attempt: prepare.attempt, prepared_at: at, results }
+    fn vote_again(&mut self, now: Tick, prepare: Prepare, digest: u64, effects: &mut Effects<'_>) {
+        let txn = prepare.txn;
+        let is_long = may_be_long(&prepare.operations);
+        let may_begin = self.may_begin(now, is_long, effects.link(NodeId::coordinator(prepare.coordinator)));
+        let fits = may_begin || !self.is_full(operation::bytes_of_digest(digest));
+        match self.take(txn) {
+            Some(Active::Prepared(prepared)) if prepared.again.is_none() && fits => {
+                let again = Again { prepare, digest, execution: Execution::default() };
+                if may_begin {
+                    self.advance_again(prepared, again, effects);
+                } else {
+                    self.put_off_vote(prepared, again, false);
+                }
+            }
+            // It is on its way; or there is no room, and it is asked for again.
+            Some(active) => self.keep(txn, active),
+            None => {}
+        }
+    }
+
+    /// Goes on towards a vote that is to be given again.
+    pub(crate) fn advance_again(&mut self, prepared: Prepared, mut again: Again, effects: &mut Effects<'_>) {
+        let Again { prepare, execution, .. } = &mut again;
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let vote = match execution.advance(&self.table, &prepare.operations, self.work.units()) {
+            Ok(false) => return self.put_off_vote(prepared, again, true),
+            Ok(true) => {
+                let results = std::mem::take(execution).finish().results;
+                Message::VoteYes { txn, attempt, prepared_at: prepared.first_at, results }
             }
             Err(refused) => self.vote_no(prepare, refused),
         };
-        effects.send(NodeId::coordinator(prepare.coordinator), &vote);
+        effects.send(NodeId::coordinator(again.prepare.coordinator), &vote);
+        self.keep(txn, Active::Prepared(prepared));
     }
 
     fn answer_committed(&mut self, prepare: &Prepare, effects: &mut Effects<'_>) {
@@ -311,4 +387,9 @@ fn is_consistent(prepare: &Prepare) -> bool {
     let are_nodes = numbers.last().is_some_and(|last| *last != u32::MAX) && numbers.first() != Some(&0);
     let is_alone = participants.len() == 1;
     attempt.epoch > 0 && attempt.number > 0 && are_distinct && are_nodes && (*mode != PrepareMode::OnePhase || is_alone)
+}
+
+/// When a vote is of no use any more.
+fn answer_by(now: Tick, prepare: &Prepare) -> Tick {
+    now.plus_us(u64::from(prepare.answer_within_ms) * 1_000)
 }

@@ -16,6 +16,7 @@ impl fmt::Debug for Participant {
             table,
             txns,
             held_bytes,
+            partial_bytes,
             promises,
             locks,
             committed,
@@ -24,6 +25,7 @@ impl fmt::Debug for Participant {
             fencing,
             timers,
             granted,
+            work,
             checkpoint_until,
             scratch: _, // overwritten before it is read
         } = self;
@@ -31,6 +33,7 @@ impl fmt::Debug for Participant {
             .field("table", &Rows(table))
             .field("txns", &txns.iter().collect::<BTreeMap<_, _>>())
             .field("held_bytes", held_bytes)
+            .field("partial_bytes", partial_bytes)
             .field("promises", promises)
             .field("locks", locks)
             .field("committed", committed)
@@ -39,6 +42,7 @@ impl fmt::Debug for Participant {
             .field("fencing", fencing)
             .field("timers", timers)
             .field("granted", granted)
+            .field("work", work)
             .field("checkpoint_until", checkpoint_until)
             .finish()
     }

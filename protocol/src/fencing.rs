@@ -341,6 +341,10 @@ mod tests {
 
     impl Outbox for Sink {
         fn post(&mut self, _: NodeId, _: Lsn, _: &Message) {}
+
+        fn link(&self, _: NodeId) -> crate::Link {
+            crate::Link::Open
+        }
     }
 
     fn process(log: u64, epoch: u32, start: u64) -> Process {

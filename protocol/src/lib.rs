@@ -39,7 +39,7 @@ pub use codec::Malformed;
 pub use evidence::Evidence;
 pub use fencing::{Fencing, Unwelcome, UnwelcomeReason};
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, NotATxnId, Position, Process, Role, Tick, TxnId};
-pub use machine::{Effects, InDoubt, Journal, Machine, Origin, Outbox, Owed, Room, StartError};
+pub use machine::{Effects, InDoubt, Journal, Link, Machine, Origin, Outbox, Owed, Room, StartError};
 pub use message::Message;
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};

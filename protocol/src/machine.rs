@@ -40,6 +40,10 @@ pub trait Machine {
     /// When something becomes due next.
     fn next_tick(&self) -> Option<Tick>;
 
+    /// Whether it has work that it put off, so that other messages and the log get their turn: [`Machine::tick`] is
+    /// called for the next part of it after what has arrived meanwhile was taken in, whatever the time.
+    fn has_work(&self) -> bool;
+
     /// The process that this node announces in its hello. Read after [`Machine::start`] has become durable.
     fn process(&self) -> Process;
 
@@ -50,16 +54,12 @@ pub trait Machine {
 
     /// What it will log to finish what it has promised, so that the log keeps room for it. A machine that promises nothing
     /// owes nothing.
-    fn owes(&self) -> Owed {
-        Owed::default()
-    }
+    fn owes(&self) -> Owed;
 
     /// What is not resolved: promises whose outcome is not known here, decisions that not all have
     /// acknowledged. Read after replay, for the report of a start; by id. A machine that promises
     /// nothing has none.
-    fn in_doubt(&self) -> Vec<InDoubt> {
-        Vec::new()
-    }
+    fn in_doubt(&self) -> Vec<InDoubt>;
 }
 
 /// What a process is told of itself when it starts.
@@ -141,6 +141,20 @@ pub trait Outbox {
     /// Takes a message that may leave once the log is durable up to `gate`. Messages to the same
     /// node leave in the order in which their gates open.
     fn post(&mut self, to: NodeId, gate: Lsn, message: &Message);
+
+    /// How the connection to a node stands.
+    fn link(&self, to: NodeId) -> Link;
+}
+
+/// How the connection to a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// There is none: what is sent now does not leave.
+    Down,
+    /// What is sent leaves.
+    Open,
+    /// It takes messages, and so many wait already that no more should be made for it.
+    Congested,
 }
 
 /// What a machine does to the world: it appends records and sends messages.
@@ -170,6 +184,12 @@ impl<'a> Effects<'a> {
     /// says why. It may overtake messages that wait for their records.
     pub fn send_now(&mut self, to: NodeId, message: &Message) {
         self.outbox.post(to, Lsn(0), message);
+    }
+
+    /// How the connection to a node stands.
+    #[must_use]
+    pub fn link(&self, to: NodeId) -> Link {
+        self.outbox.link(to)
     }
 
     /// Which new promises fit in the log.

@@ -289,6 +289,9 @@ pub struct Prepare {
     pub mode: PrepareMode,
     /// How long it may wait for locks, in milliseconds.
     pub lock_wait_ms: u32,
+    /// How long a vote is of use, in milliseconds from arrival: past it the participant begins nothing, and refuses what
+    /// it has not promised. 0: only what is known already is answered.
+    pub answer_within_ms: u32,
     /// What to do here.
     pub operations: Vec<Operation>,
 }

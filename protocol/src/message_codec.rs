@@ -332,6 +332,7 @@ impl Prepare {
         put_age(out, self.age);
         out.put_u8(self.mode.code());
         out.put_u32_le(self.lock_wait_ms);
+        out.put_u32_le(self.answer_within_ms);
         put_participants(out, &self.participants);
         put_operations(out, &self.operations);
     }
@@ -345,6 +346,7 @@ impl Prepare {
             age: read_age(reader)?,
             mode: PrepareMode::read(reader)?,
             lock_wait_ms: reader.u32("lock wait")?,
+            answer_within_ms: reader.u32("answer within")?,
             participants: reader.participants()?,
             operations: read_operations(reader)?,
         })

@@ -48,6 +48,14 @@ pub enum Record {
         /// Which attempt.
         attempt: Attempt,
     },
+    /// Participant: a promise that wrote nothing has ended, and its locks are released. Not forced, as `Aborted`. Whether
+    /// its transaction was committed makes no difference here, and is not known.
+    Released {
+        /// Which.
+        txn: TxnId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
     /// Either: accepted this process under this number of the other role, and heeds none before it. Without a log
     /// (0), an operator has given up the log of that number: any log is taken next, under a later epoch.
     Fenced {
@@ -214,6 +222,7 @@ const STARTS: u8 = 20;
 const RETIRED: u8 = 21;
 const FENCED: u8 = 22;
 const STARTED: u8 = 23;
+const RELEASED: u8 = 24;
 
 /// The participant's number that stands for none; no participant may have it.
 const NO_PARTICIPANT: u32 = u32::MAX;
@@ -332,6 +341,7 @@ impl Record {
                 put_position(out, *decided_at);
             }
             Self::Aborted { txn, attempt } => put_head(out, ABORTED, *txn, *attempt),
+            Self::Released { txn, attempt } => put_head(out, RELEASED, *txn, *attempt),
             Self::Fenced { peer, process } => {
                 out.put_u8(FENCED);
                 out.put_u32_le(*peer);
@@ -416,6 +426,7 @@ impl Record {
                 decided_at: reader.position("decided at")?,
             },
             ABORTED => Self::Aborted { txn: reader.txn()?, attempt: reader.attempt()? },
+            RELEASED => Self::Released { txn: reader.txn()?, attempt: reader.attempt()? },
             FENCED_BY_EPOCH => {
                 let peer = reader.u32("peer")?;
                 Self::Fenced { peer, process: Process { epoch: reader.u32("epoch")?, ..Process::NONE } }

@@ -2,7 +2,7 @@
 
 use protocol::message::Hello;
 use protocol::{
-    ClusterId, Effects, Journal, Lsn, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Room,
+    ClusterId, Effects, Journal, Link, Lsn, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Room,
 };
 
 /// What the process of a lone machine is told when it starts.
@@ -42,19 +42,21 @@ pub struct Kept {
     pub posted: Vec<(NodeId, Message)>,
     /// What the log says of its room.
     pub room: Room,
+    /// How the connections to all others stand.
+    pub link: Link,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { logged_bytes: 0, records: Vec::new(), posted: Vec::new(), room: Room::Plenty }
+        Self { logged_bytes: 0, records: Vec::new(), posted: Vec::new(), room: Room::Plenty, link: Link::Open }
     }
 }
 
 impl Kept {
     /// Lets a machine act.
     pub fn effects<T>(&mut self, act: impl FnOnce(&mut Effects<'_>) -> T) -> T {
-        let Self { logged_bytes, records, posted, room } = self;
-        act(&mut Effects::new(&mut KeptJournal { logged_bytes, records, room: *room }, &mut KeptOutbox(posted)))
+        let Self { logged_bytes, records, posted, room, link } = self;
+        act(&mut Effects::new(&mut KeptJournal { logged_bytes, records, room: *room }, &mut KeptOutbox(posted, *link)))
     }
 
     /// Takes what was sent.
@@ -88,10 +90,14 @@ impl Journal for KeptJournal<'_> {
     }
 }
 
-struct KeptOutbox<'a>(&'a mut Vec<(NodeId, Message)>);
+struct KeptOutbox<'a>(&'a mut Vec<(NodeId, Message)>, Link);
 
 impl Outbox for KeptOutbox<'_> {
     fn post(&mut self, to: NodeId, _: Lsn, message: &Message) {
         self.0.push((to, message.clone()));
+    }
+
+    fn link(&self, _: NodeId) -> Link {
+        self.1
     }
 }

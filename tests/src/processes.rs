@@ -253,6 +253,15 @@ impl Node {
         Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("a process id")
     }
 
+    /// Processor time that it has used since it was started.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_nonzero())).expect("it runs");
+        // The name of the program, which is in parentheses, may hold spaces; user and system time are the 14th and 15th field.
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// What it has logged, over all its runs.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

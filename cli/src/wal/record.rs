@@ -10,6 +10,12 @@ use serde_json::{Value, json};
 
 use crate::output::{json_bytes, show};
 
+/// The kind of a promise.
+pub(super) const PREPARED: &str = "prepared";
+
+/// The kind of the end of a promise that wrote nothing.
+pub(super) const RELEASED: &str = "released";
+
 /// A record as JSON; one that cannot be read says so.
 pub(super) fn line_of(lsn: Lsn, kind: RecordKind, payload: Bytes) -> Value {
     let bytes = payload.len();
@@ -35,6 +41,7 @@ pub(super) fn keys(payload: Bytes) -> Result<Vec<Bytes>, String> {
         }
         Record::Committed { .. }
         | Record::Aborted { .. }
+        | Record::Released { .. }
         | Record::Fenced { .. }
         | Record::Retired { .. }
         | Record::Started { .. }
@@ -55,10 +62,11 @@ pub(super) fn keys(payload: Bytes) -> Result<Vec<Bytes>, String> {
 /// The transaction that a record is about, and the record's kind.
 pub(super) fn transaction(record: &Record) -> Option<(TxnId, &'static str)> {
     match record {
-        Record::Prepared(promise) | Record::PreparedAgain { promise, .. } => Some((promise.txn, "prepared")),
+        Record::Prepared(promise) | Record::PreparedAgain { promise, .. } => Some((promise.txn, PREPARED)),
         Record::CommittedOnePhase(promise) => Some((promise.txn, "committed-one-phase")),
         Record::Committed { txn, .. } => Some((*txn, "committed")),
         Record::Aborted { txn, .. } => Some((*txn, "aborted")),
+        Record::Released { txn, .. } => Some((*txn, RELEASED)),
         Record::Decided { txn, .. } | Record::DecidedAgain { txn, .. } => Some((*txn, "decided")),
         Record::DecidedElsewhere { txn, .. } => Some((*txn, "decided-elsewhere")),
         Record::Finished { txn } => Some((*txn, "finished")),
@@ -89,6 +97,7 @@ fn record(record: &Record) -> Value {
             line
         }
         Record::Aborted { txn, attempt } => decided("aborted", *txn, *attempt),
+        Record::Released { txn, attempt } => decided(RELEASED, *txn, *attempt),
         Record::Fenced { peer, process } => json!({
             "kind": "fenced",
             "peer": peer,

@@ -79,11 +79,27 @@ impl LostTransactions {
             return;
         };
         let Some((txn, kind)) = record::transaction(&record) else { return };
+        if kind == record::RELEASED {
+            return self.forget_read(txn);
+        }
         let full = self.kinds.len() >= LOST_TRANSACTIONS_MAX;
         match self.kinds.get_mut(&txn) {
             Some(kinds) => kinds.push(kind),
             None if full => self.dropped += 1,
             None => _ = self.kinds.insert(txn, vec![kind]),
+        }
+    }
+}
+
+impl LostTransactions {
+    /// A promise that wrote nothing has ended: nothing is lost with it.
+    fn forget_read(&mut self, txn: TxnId) {
+        let Some(kinds) = self.kinds.get_mut(&txn) else { return };
+        if kinds.last() == Some(&record::PREPARED) {
+            kinds.pop();
+        }
+        if kinds.is_empty() {
+            self.kinds.remove(&txn);
         }
     }
 }
@@ -257,5 +273,47 @@ fn what(step: Step, backup: &Path, report: &str) -> String {
         Step::ZeroTail => "what follows the end in the last kept segment was overwritten".to_owned(),
         Step::Superblock => "the superblock of the repaired log was written".to_owned(),
         Step::SuperblockAgain => "and its other copy".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::record::Promise;
+    use protocol::{Age, Attempt, Position};
+
+    use super::*;
+
+    #[test]
+    fn what_only_read_is_not_lost() {
+        let attempt = Attempt { epoch: 1, number: 1 };
+        let promise = |txn: u128| {
+            Record::Prepared(Promise {
+                txn: TxnId(txn),
+                attempt,
+                coordinator: 1,
+                age: Age { admitted_us: 1, coordinator: 1 },
+                digest: 7,
+                writes: Vec::new(),
+                reads: Vec::new(),
+                ranges: Vec::new(),
+                participants: vec![1, 2],
+            })
+        };
+        let mut lost = LostTransactions::default();
+        for record in [
+            promise(1),
+            promise(2),
+            promise(3),
+            Record::Released { txn: TxnId(1), attempt },
+            Record::Committed { txn: TxnId(2), attempt, decided_at: Position::UNKNOWN },
+            Record::Released { txn: TxnId(4), attempt },
+        ] {
+            let mut payload = Vec::new();
+            record.encode(&mut payload);
+            let payload = payload.into();
+            lost.take(DumpItem::Record { at: engine::Position::default(), kind: RecordKind::Owner, payload });
+        }
+        let kinds: Vec<_> = lost.kinds.into_iter().map(|(txn, kinds)| (txn.0, kinds)).collect();
+        assert_eq!(kinds, [(2, vec!["prepared", "committed"]), (3, vec!["prepared"])]);
     }
 }

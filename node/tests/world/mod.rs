@@ -17,8 +17,8 @@ use node::{Config, NodeConfig, NodeError, Stop};
 use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
 use protocol::{
-    Attempt, ClusterId, Effects, Machine, Message, NodeId, OperationResult, Origin, Position, Process, Record, Role,
-    StartError, Tick, TxnId, Unwelcome, UnwelcomeReason,
+    Attempt, ClusterId, Effects, InDoubt, Machine, Message, NodeId, OperationResult, Origin, Owed, Position, Process,
+    Record, Role, StartError, Tick, TxnId, Unwelcome, UnwelcomeReason,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
@@ -59,6 +59,18 @@ impl Machine for Rememberer {
 
     fn next_tick(&self) -> Option<Tick> {
         None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn owes(&self) -> Owed {
+        Owed::default()
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        Vec::new()
     }
 
     fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {
@@ -126,6 +138,18 @@ impl Machine for Asker {
         None
     }
 
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn owes(&self) -> Owed {
+        Owed::default()
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        Vec::new()
+    }
+
     fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {
         if process.start == UNWELCOME_START { Err(UnwelcomeReason::Copy.into()) } else { Ok(()) }
     }
@@ -140,7 +164,7 @@ impl Machine for Asker {
     }
 }
 
-/// Answers each question with a vote of a mebibyte.
+/// Answers each question with a vote of a mebibyte, and each transaction with as much.
 #[derive(Default)]
 pub(crate) struct Loud;
 
@@ -152,11 +176,13 @@ impl Machine for Loud {
     }
 
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
+        let value = OperationResult::Value(Some(vec![7; 512 << 10].into()));
+        let results = vec![value.clone(), value];
         if let Message::AskOutcome { txn, .. } = message {
-            let value = OperationResult::Value(Some(vec![7; 512 << 10].into()));
             let attempt = Attempt { epoch: 1, number: 1 };
-            let results = vec![value.clone(), value];
             effects.send(from, &Message::VoteReadOnly { txn, attempt, results });
+        } else if let Message::Submit(submit) = message {
+            effects.send(from, &Message::Committed { txn: submit.txn, results: Some(results) });
         }
     }
 
@@ -164,6 +190,18 @@ impl Machine for Loud {
 
     fn next_tick(&self) -> Option<Tick> {
         None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn owes(&self) -> Owed {
+        Owed::default()
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        Vec::new()
     }
 
     fn welcome(&self, _node: NodeId, process: Process) -> Result<(), Unwelcome> {

@@ -96,6 +96,7 @@ fn prepare(mode: PrepareMode, operations: Vec<Operation>) -> Message {
         participants: vec![1, 2],
         mode,
         lock_wait_ms: 250,
+        answer_within_ms: 1_000,
         operations,
     })
 }
@@ -208,6 +209,7 @@ pub(crate) fn records() -> Vec<Record> {
             ..promise()
         }),
         Record::Aborted { txn, attempt },
+        Record::Released { txn, attempt },
         Record::Finished { txn },
         Record::Outcomes(vec![CommittedOutcome { txn, attempt, digest, coordinator: 9 }]),
         Record::Bins { owners: vec![1, 2, 3] },
@@ -282,6 +284,7 @@ pub(crate) fn record_name(record: &Record) -> &'static str {
         Record::CommittedOnePhase(_) => "CommittedOnePhase",
         Record::Committed { .. } => "Committed",
         Record::Aborted { .. } => "Aborted",
+        Record::Released { .. } => "Released",
         Record::Fenced { .. } => "Fenced",
         Record::Started { .. } => "Started",
         Record::Starts(_) => "Starts",

@@ -118,8 +118,16 @@ fn hello() -> impl Strategy<Value = Message> {
 
 fn prepare() -> impl Strategy<Value = Message> {
     let mode = select(vec![PrepareMode::TwoPhase, PrepareMode::LocksHeldElsewhere, PrepareMode::OnePhase]);
-    (txn(), attempt(), any::<(u64, u32, u32)>(), age(), participants(), mode, operations()).prop_map(
-        |(txn, attempt, (cluster, coordinator, lock_wait_ms), age, participants, mode, operations)| {
+    (txn(), attempt(), any::<(u64, u32, u32, u32)>(), age(), participants(), mode, operations()).prop_map(
+        |(
+            txn,
+            attempt,
+            (cluster, coordinator, lock_wait_ms, answer_within_ms),
+            age,
+            participants,
+            mode,
+            operations,
+        )| {
             let cluster = ClusterId(cluster);
             Message::Prepare(Prepare {
                 txn,
@@ -130,6 +138,7 @@ fn prepare() -> impl Strategy<Value = Message> {
                 participants,
                 mode,
                 lock_wait_ms,
+                answer_within_ms,
                 operations,
             })
         },
@@ -260,6 +269,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             decided_at
         }),
         (txn(), attempt()).prop_map(|(txn, attempt)| Record::Aborted { txn, attempt }),
+        (txn(), attempt()).prop_map(|(txn, attempt)| Record::Released { txn, attempt }),
         (any::<u32>(), process()).prop_map(|(peer, process)| Record::Fenced { peer, process }),
         any::<u32>().prop_map(|coordinator| Record::Retired { coordinator }),
         any::<(u32, u64)>().prop_map(|(epoch, start)| Record::Started { epoch, start }),

@@ -98,7 +98,7 @@ impl Facts {
                 self.committed.push((txn, attempt));
                 self.durably_committed.extend(is_durable.then_some((txn, attempt)));
             }
-            Record::Aborted { txn, attempt } => self.aborted.push((txn, attempt)),
+            Record::Aborted { txn, attempt } | Record::Released { txn, attempt } => self.aborted.push((txn, attempt)),
             Record::Decided { txn, attempt, participants, .. }
             | Record::DecidedAgain { txn, attempt, participants, .. } => {
                 let promised = participants.into_iter().map(|(participant, at)| (participant, place(at))).collect();

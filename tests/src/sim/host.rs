@@ -8,8 +8,8 @@ use engine::{RecoveryReport, Room};
 use node::{NodeConfig, NodeError, SimulatedNode};
 use participant::Participant;
 use protocol::{
-    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Origin, Position, Process, Record, Role, StartError, Tick,
-    TxnId, Unwelcome,
+    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Record, Role, StartError,
+    Tick, TxnId, Unwelcome,
 };
 
 use crate::sim::plan::Setup;
@@ -78,12 +78,20 @@ impl Machine for Either {
         self.machine().next_tick()
     }
 
+    fn has_work(&self) -> bool {
+        self.machine().has_work()
+    }
+
     fn process(&self) -> Process {
         self.machine().process()
     }
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
         self.machine_mut().checkpoint(from, effects)
+    }
+
+    fn owes(&self) -> Owed {
+        self.machine().owes()
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -278,7 +278,11 @@ impl Node {
                 let said = (*txn, *attempt, *decided_at);
                 matches!(record, Record::Decided { txn, attempt, .. } if (*txn, *attempt, at) == said)
                     || matches!(record, Record::DecidedAgain { txn, attempt, first_at, .. } if (*txn, *attempt, *first_at) == said)
-                    || matches!(record, Record::Decided { txn: decided, .. } | Record::DecidedAgain { txn: decided, .. } if decided == txn && !decided_at.is_known())
+                    || matches!(
+                        record,
+                        Record::Decided { txn: decided, .. } | Record::DecidedAgain { txn: decided, .. }
+                            if decided == txn && !decided_at.is_known()
+                    )
                     || (!decided_at.is_known() && remembers(record, *txn))
             })
         } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {

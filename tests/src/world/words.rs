@@ -29,7 +29,8 @@ pub fn message(message: &Message) -> String {
             };
             let age = prepare.age.admitted_us;
             let what = operations(&prepare.operations);
-            format!("Prepare {:?} {} age {age} ({mode}): {what}", prepare.txn, prepare.attempt)
+            let late = if prepare.answer_within_ms == 0 { ", only if it is known" } else { "" };
+            format!("Prepare {:?} {} age {age} ({mode}{late}): {what}", prepare.txn, prepare.attempt)
         }
         Message::Commit { txn, attempt, prepared_at, decided_at } => {
             format!("Commit {txn:?} {attempt} promised at {}, decided at {}", place(*prepared_at), place(*decided_at))
@@ -96,6 +97,7 @@ pub fn record(record: &Record) -> String {
             format!("Committed {txn:?} {attempt}, decided at {}", place(*decided_at))
         }
         Record::Aborted { txn, attempt } => format!("Aborted {txn:?} {attempt}"),
+        Record::Released { txn, attempt } => format!("Released {txn:?} {attempt}"),
         Record::Fenced { peer, process: known } => format!("Fenced n{peer} {}", process(*known)),
         Record::Retired { coordinator } => format!("Retired c{coordinator}"),
         Record::Started { epoch, .. } => format!("Started epoch {epoch}"),

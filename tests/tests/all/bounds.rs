@@ -58,6 +58,7 @@ fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u12
             participants: vec![1, 2],
             mode: PrepareMode::TwoPhase,
             lock_wait_ms: 100,
+            answer_within_ms: 60_000,
             operations: operations(number),
         };
         let message = Message::Prepare(prepare);
@@ -91,6 +92,7 @@ fn what_ends_a_promise_fits_in_the_block_that_is_kept_for_it() {
         Record::Finished { txn },
         Record::Committed { txn, attempt, decided_at: at },
         Record::Aborted { txn, attempt },
+        Record::Released { txn, attempt },
     ] {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);

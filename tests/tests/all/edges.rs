@@ -1,6 +1,8 @@
 //! One machine alone at its edges: bounds that are met exactly, messages that nobody should send, pauses, and what it says
 //! that it owes.
 
+mod work;
+
 use bytes::Bytes;
 use coordinator::Coordinator;
 use engine::Table;
@@ -314,6 +316,7 @@ fn prepare(txn: u128, mode: PrepareMode, operations: Vec<Operation>) -> Prepare 
         participants: if mode == PrepareMode::OnePhase { vec![1] } else { vec![1, 2] },
         mode,
         lock_wait_ms: 500,
+        answer_within_ms: 60_000,
         operations,
     }
 }

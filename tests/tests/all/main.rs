@@ -21,6 +21,7 @@ mod judge;
 mod logging;
 mod memory;
 mod neighbours;
+mod overload;
 mod planted;
 mod processes;
 mod random;

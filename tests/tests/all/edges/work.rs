@@ -1,0 +1,228 @@
+//! Work that takes time: what is asked for again, given up, or put off.
+
+use protocol::{Link, ScanOf};
+
+use super::*;
+
+#[test]
+fn silence_is_asked_about_with_growing_pauses_and_ends_at_the_deadline() {
+    let mut alone = coordinator(&[1, 2], |_| {});
+    ask(&mut alone, transfer(1));
+    let asked = [(); 6].map(|()| {
+        let (waited_us, said) = alone.wait();
+        assert!(said.iter().all(|message| matches!(message, Message::Prepare(prepare) if prepare.attempt == FIRST)));
+        (waited_us / 1_000_000, said.len())
+    });
+    assert_eq!(asked, [(1, 2), (2, 2), (4, 2), (8, 2), (8, 2), (8, 2)]);
+    vote_yes(&mut alone, 1, 1);
+    let rest: Vec<_> = (0..4).map(|_| alone.wait()).collect();
+    assert_eq!(rest.iter().map(|(waited_us, _)| waited_us / 1_000_000).sum::<u64>(), 60 - 31);
+    let last = &rest[3].1;
+    assert!(matches!(last.as_slice(), [.., Message::Aborted { at_deadline: true, .. }]), "{last:?}");
+}
+
+#[test]
+fn nothing_is_begun_whose_participant_is_not_connected() {
+    let mut alone = coordinator(&[1, 2], |_| {});
+    alone.kept.link = Link::Down;
+    let short = |txn: u128, operations: Vec<Operation>| {
+        Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 500, operations })
+    };
+    assert_eq!(ask(&mut alone, short(1, vec![put(&key_of(1)), put(&key_of(2))])), []);
+    assert_eq!(ask(&mut alone, short(2, vec![put(&key_of(1))])), []);
+    let begun = alone.now;
+    let mut said = Vec::new();
+    while alone.machine.next_tick().is_some() {
+        said.extend(alone.wait().1);
+    }
+    assert_eq!(alone.now.0 - begun.0, 500_000, "what was never sent is known not to be done");
+    let refused = |message: &Message| {
+        let Message::Aborted { txn, refusal, at_deadline: true } = message else { unreachable!("{message:?}") };
+        (txn.0, refusal.reason, refusal.participant)
+    };
+    let expected = [(1, Reason::Unavailable, Some(1)), (2, Reason::Unavailable, Some(1))];
+    assert_eq!(said.iter().map(refused).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_read_whose_client_has_gone_is_given_up() {
+    let mut alone = coordinator(&[1, 2], |_| {});
+    let get = |participant: u32| Operation::Get { key: key_of(participant) };
+    ask(&mut alone, submit(1, vec![get(1)]));
+    ask(&mut alone, submit(2, vec![get(1), get(2)]));
+    ask(&mut alone, transfer(3));
+    alone.kept.link = Link::Down;
+    alone.now = alone.machine.next_tick().expect("votes are awaited");
+    alone.kept.take_posted();
+    alone.kept.effects(|effects| alone.machine.tick(alone.now, effects));
+    let aborted = alone.kept.take_posted();
+    let aborts = |txn: u128| {
+        aborted.iter().any(|message| matches!(message, Message::Abort { txn: other, .. } if other.0 == txn))
+    };
+    assert!(aborts(1) && aborts(2), "{aborted:?}");
+    assert_eq!(alone.machine.unfinished_txns(), 1, "what writes goes on to its deadline");
+}
+
+const LONG_ROWS: u32 = 40_000;
+
+/// A participant with more rows than fit in a slice of a scan, between `r` and `s`.
+fn with_many_rows() -> Alone<Participant> {
+    let table = Table::new();
+    for row in 0..LONG_ROWS {
+        let key = [b"r", row.to_be_bytes().as_slice()].concat();
+        table.apply(engine::Lsn(0), 0, &key, Some(Bytes::from_static(b"1")));
+    }
+    participant(table, &[1, 2])
+}
+
+fn long_read(txn: u128, number: u32) -> Prepare {
+    let (start, end) = (Bytes::from_static(b"r"), Bytes::from_static(b"s"));
+    Prepare {
+        attempt: Attempt { epoch: 1, number },
+        participants: vec![1],
+        ..prepare(txn, PrepareMode::OnePhase, vec![Operation::Scan { start, end, limit: 0, of: ScanOf::Totals }])
+    }
+}
+
+/// Lets it work until it has nothing left to do; what it says, and in how many parts it has worked.
+fn work(alone: &mut Alone<Participant>) -> (Vec<Message>, usize) {
+    let (mut said, mut parts) = (Vec::new(), 0);
+    while alone.machine.has_work() {
+        alone.now = alone.now.plus_us(100);
+        alone.kept.take_posted();
+        alone.kept.effects(|effects| alone.machine.tick(alone.now, effects));
+        said.extend(alone.kept.take_posted());
+        parts += 1;
+        assert!(parts < 1_000, "it works for ever");
+    }
+    (said, parts)
+}
+
+fn has_read_all(said: &[Message], attempt: u32) -> bool {
+    matches!(said, [Message::VoteReadOnly { results, attempt: Attempt { number, .. }, .. }] if *number == attempt
+        && matches!(results.as_slice(), [protocol::OperationResult::Totals(totals)] if totals.keys == u64::from(LONG_ROWS)))
+}
+
+#[test]
+fn a_long_scan_lets_others_pass_between_its_slices() {
+    let mut alone = with_many_rows();
+    assert_eq!(send(&mut alone, long_read(1, 1)), []);
+    assert!(alone.machine.has_work());
+    assert!(is_promised(&send(&mut alone, put_a(2))), "it does not wait for the scan");
+    let into_the_range = prepare(3, PrepareMode::TwoPhase, vec![put(&Bytes::from_static(b"r"))]);
+    assert_eq!(reason(&send(&mut alone, into_the_range)), Some(Reason::Conflict), "the range stays locked meanwhile");
+    let (said, parts) = work(&mut alone);
+    assert!(has_read_all(&said, 1), "{said:?}");
+    assert!(parts > 3, "{parts} parts");
+    assert_eq!(alone.machine.next_tick().map(|due| due > alone.now), Some(true), "only what is promised is left");
+}
+
+#[test]
+fn what_is_under_way_is_not_begun_again() {
+    let mut alone = with_many_rows();
+    send(&mut alone, long_read(1, 1));
+    assert_eq!(send(&mut alone, long_read(1, 1)), []);
+    assert_eq!(send(&mut alone, long_read(1, 2)), []);
+    let (said, parts) = work(&mut alone);
+    assert!(has_read_all(&said, 2), "one vote, on the latest attempt: {said:?}");
+    alone.now = alone.now.plus_us(1);
+    send(&mut alone, long_read(2, 1));
+    assert_eq!(work(&mut alone).1, parts, "as much work as if it had been asked for once");
+}
+
+#[test]
+fn a_vote_on_a_scan_is_given_again_in_slices_and_once() {
+    let mut alone = with_many_rows();
+    let promises = Prepare { mode: PrepareMode::TwoPhase, participants: vec![1, 2], ..long_read(1, 1) };
+    send(&mut alone, promises.clone());
+    assert!(is_promised(&work(&mut alone).0));
+    assert_eq!(send(&mut alone, promises.clone()), []);
+    assert_eq!(send(&mut alone, promises.clone()), []);
+    let (said, parts) = work(&mut alone);
+    assert!(is_promised(&said) && parts > 3, "{parts} parts: {said:?}");
+    send(&mut alone, promises);
+    alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
+    assert_eq!(work(&mut alone).0, [], "nobody waits for the vote on what is over");
+    assert_eq!(alone.machine.in_flight_txns(), 0);
+}
+
+#[test]
+fn work_that_nobody_waits_for_is_dropped() {
+    type Way = fn(&mut Alone<Participant>);
+    let ways: [(&str, Way); 4] = [
+        ("aborted", |alone| {
+            alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
+        }),
+        ("replaced", |alone| {
+            meet(alone, NodeId::coordinator(1), 2);
+        }),
+        ("gone", |alone| alone.kept.link = Link::Down),
+        ("too late", |alone| alone.now = alone.now.plus_us(2_000_000)),
+    ];
+    for (way, ends) in ways {
+        let mut alone = with_many_rows();
+        send(&mut alone, Prepare { answer_within_ms: 1_000, ..long_read(1, 1) });
+        ends(&mut alone);
+        let (said, parts) = work(&mut alone);
+        assert!(parts <= 1, "{way}: {parts} parts");
+        let expected = if way == "too late" { Some(Reason::Unavailable) } else { None };
+        assert_eq!((reason(&said), said.len()), (expected, usize::from(expected.is_some())), "{way}");
+        assert_eq!(alone.machine.in_flight_txns(), 0, "{way}");
+        alone.kept.link = Link::Open;
+        let into_the_range = prepare(3, PrepareMode::OnePhase, vec![put(&Bytes::from_static(b"r"))]);
+        let attempt = Attempt { epoch: if way == "replaced" { 2 } else { 1 }, number: 1 };
+        let said = send(&mut alone, Prepare { attempt, participants: vec![1], ..into_the_range });
+        assert!(matches!(said.as_slice(), [Message::CommittedOnePhase { .. }]), "{way}: its locks are free: {said:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_too_late_is_not_begun() {
+    let mut alone = participant(Table::new(), &[1]);
+    assert_eq!(reason(&send(&mut alone, Prepare { answer_within_ms: 0, ..put_a(1) })), Some(Reason::Unavailable));
+    assert!(is_promised(&send(&mut alone, put_a(2))), "its locks are free");
+    let again = Prepare { answer_within_ms: 0, ..put_a(2) };
+    assert!(is_promised(&send(&mut alone, again)), "what is promised is said at any time");
+}
+
+#[test]
+fn what_would_wait_past_its_time_is_refused_at_once() {
+    let mut alone = with_many_rows();
+    let asked_for = |txn: u128, answer_within_ms: u32| Prepare { answer_within_ms, ..long_read(txn, 1) };
+    // How long one takes is not known before one has ended.
+    send(&mut alone, asked_for(1, 60_000));
+    let (_, parts) = work(&mut alone);
+    let waits = (2..=200).map(|txn| send(&mut alone, asked_for(txn, 60_000)));
+    assert_eq!(waits.map(|said| said.len()).sum::<usize>(), 0);
+    let begin = |alone: &mut Alone<Participant>, txn: u128, answer_within_ms: u32| {
+        alone.now = alone.now.plus_us(1);
+        send(alone, asked_for(txn, answer_within_ms));
+        alone.kept.take_posted();
+        let mut said = Vec::new();
+        for _ in 0..3 * LONG_ROWS / 8_192 * 200 {
+            alone.now = alone.now.plus_us(1);
+            alone.kept.effects(|effects| alone.machine.tick(alone.now, effects));
+            said.extend(alone.kept.take_posted());
+            if said.iter().any(|message| matches!(message, Message::VoteNo { .. })) {
+                return reason(&said[said.len() - 1..]);
+            }
+        }
+        None
+    };
+    assert_eq!(begin(&mut alone, 1_000, 2), Some(Reason::Busy), "some 200 are before it, of {parts} parts each");
+}
+
+#[test]
+fn answers_that_are_not_taken_stop_the_work_that_makes_more() {
+    let mut alone = with_many_rows();
+    send(&mut alone, long_read(1, 1));
+    alone.kept.link = Link::Congested;
+    let (said, parts) = work(&mut alone);
+    assert_eq!((said, parts), (Vec::new(), 1));
+    let looks_at = alone.machine.next_tick().expect("it looks again");
+    assert!(looks_at > alone.now && looks_at <= alone.now.plus_us(10_000));
+    alone.kept.link = Link::Open;
+    alone.now = looks_at;
+    alone.kept.effects(|effects| alone.machine.tick(looks_at, effects));
+    assert!(has_read_all(&work(&mut alone).0, 1));
+}
