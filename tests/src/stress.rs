@@ -19,6 +19,7 @@ use std::time::Duration;
 pub mod cage;
 mod deaf;
 mod descriptors;
+mod full_log;
 mod large;
 mod memory;
 mod overload;
@@ -50,7 +51,7 @@ pub struct Load {
 }
 
 /// All of them.
-pub const LOADS: [Load; 8] = [
+pub const LOADS: [Load; 9] = [
     Load {
         name: "reads",
         about: "audits of many accounts, more than one participant can answer in time",
@@ -66,6 +67,11 @@ pub const LOADS: [Load; 8] = [
     Load { name: "pipe", about: "nodes whose standard error nobody reads", run: pipe::run },
     Load { name: "descriptors", about: "idle connections, more than a node has descriptors", run: descriptors::run },
     Load { name: "memory", about: "new keys at a participant whose memory is limited to 150 MiB", run: memory::run },
+    Load {
+        name: "full-log",
+        about: "large values at a participant whose log may have 24 segments",
+        run: full_log::run,
+    },
     Load { name: "overload", about: "ten times the transactions that the cluster can do", run: overload::run },
 ];
 

@@ -22,6 +22,9 @@ const RECOVERY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one fresh client waits for an answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a fresh client writes: always as much, so that it fits where nothing may grow.
+const PROBE_VALUE: &str = "probed";
+
 /// Rounds of one fresh client; their median counts.
 const PROBE_ROUNDS: usize = 10;
 
@@ -454,10 +457,10 @@ impl Probe {
         let mut rounds = Vec::new();
         for _ in 0..PROBE_ROUNDS {
             let began = Instant::now();
-            let everywhere = self.keys.iter().fold(Transaction::new(), |at, key| at.add(key.clone(), 1));
+            let everywhere = self.keys.iter().fold(Transaction::new(), |at, key| at.put(key.clone(), PROBE_VALUE));
             committed(&client, everywhere).await?;
             for key in &self.keys {
-                committed(&client, Transaction::new().add(key.clone(), 1)).await?;
+                committed(&client, Transaction::new().put(key.clone(), PROBE_VALUE)).await?;
             }
             rounds.push(began.elapsed());
         }

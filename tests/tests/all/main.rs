@@ -33,6 +33,7 @@ mod shell;
 mod signals;
 mod sim;
 mod story;
+mod stress;
 mod tidy;
 mod wal_tools;
 mod workloads;
