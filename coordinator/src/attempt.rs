@@ -291,7 +291,10 @@ impl Coordinator {
         let jitter_us =
             (txn.0 as u64 ^ u64::from(open.attempt.number).wrapping_mul(0x9E37_79B9_7F4A_7C15)) % (delay_us / 2 + 1);
         open.phase = Phase::BackingOff;
-        open.last_refusal = Some(refusal);
+        // Past the deadline nobody tries any more, and that says less than what came before.
+        if now < open.deadline || open.last_refusal.is_none() {
+            open.last_refusal = Some(refusal);
+        }
         self.wait_until(now, txn, now.plus_us(delay_us - jitter_us));
     }
 
