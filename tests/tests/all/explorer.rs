@@ -53,11 +53,11 @@ fn worlds_of_one_transaction() -> Vec<World> {
                 (&[Double], 334, Small),
                 (&[Overtaken], 7_702, Small),
                 (&[Early], 18_058, Small),
-                (&[Crash, Disconnect], 551_872, Large),
+                (&[Crash, Disconnect], 324_330, Large),
                 (&[Crash, Loss], 170_337, Small),
-                (&[Crash, Double], 979_583, Large),
-                (&[Crash, Overtaken], 2_948_075, Large),
-                (&[Crash, Early], 1_953_242, Large),
+                (&[Crash, Double], 405_811, Large),
+                (&[Crash, Overtaken], 758_135, Large),
+                (&[Crash, Early], 1_049_822, Large),
             ],
         ),
         world(
@@ -82,7 +82,7 @@ fn worlds_of_one_transaction() -> Vec<World> {
             &[&[(1, 1), (2, 1), (3, 1)]],
             &[
                 (&[], 130, Small),
-                (&[Crash], 2_894_541, Large),
+                (&[Crash], 340_968, Large),
                 (&[Disconnect], 12_900, Small),
                 (&[Loss], 34_910, Small),
                 (&[Double], 1_798, Small),
@@ -120,7 +120,7 @@ fn worlds_of_two() -> Vec<World> {
                 (&[Loss], 37_073, Small),
                 (&[Double], 36_635, Small),
                 (&[Overtaken], 205_351, Small),
-                (&[Early], 1_399_017, Large),
+                (&[Early], 3_259_287, Large),
             ],
         ),
         world(
@@ -129,12 +129,12 @@ fn worlds_of_two() -> Vec<World> {
             &[&[(1, 1), (2, 1)], &[(2, 1), (3, 1)]],
             &[
                 (&[], 2_661, Small),
-                (&[Crash], 13_032_774, Large),
+                (&[Crash], 2_846_601, Large),
                 (&[Disconnect], 341_473, Small),
                 (&[Loss], 36_333, Small),
                 (&[Double], 55_771, Small),
                 (&[Overtaken], 190_911, Small),
-                (&[Early], 10_090_886, Large),
+                (&[Early], 29_165_607, Large),
             ],
         ),
     ]
