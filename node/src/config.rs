@@ -415,7 +415,7 @@ mod tests {
             ("id = 0", "node.toml: `id`: 0 is outside of 1 to"),
             ("id = 1.5", "node.toml: `id`: expected"),
             ("idd = 1", "there is no setting `idd` for a participant; there are: id, listen"),
-            ("[log]\nsegments = 1", "no setting `log.segments`"),
+            ("[log]\nsegmants = 1", "no setting `log.segmants`"),
             ("[log]\nsegment = \"32MB\"", "`log.segment`: \"32MB\" is not a size; write it like"),
             ("[log]\nsegment = \"1MiB\"", "`log.segment`: 1MiB is outside of 8MiB to 1GiB"),
             ("[log]\nsegment = 8388609", "not a multiple of 4KiB"),

@@ -80,8 +80,14 @@ fn whoever_is_not_welcome_or_says_what_it_may_not_is_closed() {
     let hello = Hello::client(CLUSTER);
     for (hello, reason) in [
         (Hello { cluster: ClusterId(2), ..hello }, "the peer belongs to cluster 2"),
-        (Hello { role: Role::Participant, node: 1, ..hello }, "a participant has no business with a coordinator"),
-        (Hello { role: Role::Coordinator, node: 1, ..hello }, "a coordinator has no business with a coordinator"),
+        (
+            Hello { role: Role::Participant, node: 1, process: PROCESS, ..hello },
+            "a participant has no business with a coordinator",
+        ),
+        (
+            Hello { role: Role::Coordinator, node: 1, process: PROCESS, ..hello },
+            "a coordinator has no business with a coordinator",
+        ),
     ] {
         Client::connect_as(node.address, hello).assert_closed();
         node.wait_for_log(reason);

@@ -119,7 +119,14 @@ impl Node {
 
     /// Starts the process and waits until it is ready.
     pub fn start(&mut self) {
-        self.try_start().unwrap_or_else(|why| panic!("{} did not start ({why}):\n{}", self.name, self.log()));
+        let patience = Instant::now() + PATIENCE;
+        while let Err(why) = self.try_start() {
+            let log = self.log();
+            // Another test's connection has its port for a moment.
+            let is_taken = log.lines().last().is_some_and(|last| last.contains("Address already in use"));
+            assert!(is_taken && Instant::now() < patience, "{} did not start ({why}):\n{log}", self.name);
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The same of a process that may fail to start.

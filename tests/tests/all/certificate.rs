@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use client::Transaction;
+use client::{Outcome, Transaction};
 use protocol::TxnId;
 use protocol::routing::{BinTable, bin_of};
 use serde_json::Value;
@@ -88,6 +88,10 @@ fn a_start_certifies_what_it_read_what_it_cut_and_what_is_in_doubt() {
     let keys = [1, 2].map(|participant| key_at(participant).expect("a key"));
     run(async {
         put(&cluster.coordinator.address, &keys[0]).await;
+        // Both have accepted the coordinator when this is answered.
+        let client = connect(&cluster.coordinator.address).await;
+        let write = Transaction::new().put(keys[0].clone(), "1").put(keys[1].clone(), "1");
+        assert!(matches!(client.submit(write).await, Ok(Outcome::Committed { .. })));
         // The other participant does not vote, so this one stays in doubt.
         cluster.participants[1].freeze();
         let client = connect(&cluster.coordinator.address).await;
@@ -106,6 +110,11 @@ fn a_start_certifies_what_it_read_what_it_cut_and_what_is_in_doubt() {
     assert_eq!(second["in_doubt"]["count"], 1, "{second}");
     let doubtful = &second["in_doubt"]["txns"][0];
     assert_eq!((&doubtful["txn"], &doubtful["coordinator"]), (&TxnId(0x77).to_string().into(), &1.into()));
+    // Log lines are written beside the node's work.
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while node.log().matches(" certificate=").count() < 2 && std::time::Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let log = node.log();
     let logged: Vec<Value> = log
         .lines()
