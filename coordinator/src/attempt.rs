@@ -32,7 +32,10 @@ impl Coordinator {
     pub(crate) fn begin_attempt(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
         let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
         let of = |branch: &Branch| branch.part.participant;
-        if let Some(gone) = open.branches.iter().map(of).find(|participant| is_gone(*participant, effects)) {
+        // What writes in one phase may have been done for an earlier process of this coordinator: only its participant can say.
+        let may_be_given_up = !(open.is_one_phase() && open.writes());
+        let gone = open.branches.iter().map(of).find(|participant| may_be_given_up && is_gone(*participant, effects));
+        if let Some(gone) = gone {
             // Nothing would leave, and the others would lock in vain.
             open.attempt.number += 1;
             return self.back_off(now, txn, Refusal::by_participant(gone, Reason::Unavailable));
