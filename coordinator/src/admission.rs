@@ -41,7 +41,7 @@ impl Coordinator {
         let needed = if enlarges { Room::Smaller } else { Room::Deletes };
         let no_room = effects.room() < needed && branches.iter().any(|branch| branch.writes);
         let deadline_us = u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000;
-        if self.awaits_claims(&branches) || no_room || self.is_busy(&branches, deadline_us) {
+        if self.awaits_claims(now, &branches, effects) || no_room || self.is_busy(&branches, deadline_us) {
             // Nothing was begun, and nothing was computed that is of the length of what was asked.
             return effects.send_now(client, &Message::Busy { txn });
         }
@@ -75,12 +75,16 @@ impl Coordinator {
 
     /// Whether an earlier process may have decided a transaction of these participants, as far as is known. In one phase its
     /// participant decides.
-    fn awaits_claims(&self, branches: &[Branch]) -> bool {
+    fn awaits_claims(&mut self, now: Tick, branches: &[Branch], effects: &mut Effects<'_>) -> bool {
         if branches.len() < 2 {
             return false;
         }
         let participants: Vec<u32> = branches.iter().map(|branch| branch.part.participant).collect();
-        !self.have_accepted(&participants)
+        let have_accepted = self.have_accepted(&participants);
+        if !have_accepted {
+            participants.into_iter().for_each(|participant| self.claim_again(now, participant, effects));
+        }
+        !have_accepted
     }
 
     fn is_known(&self, txn: TxnId) -> bool {

@@ -68,18 +68,22 @@ impl Coordinator {
     }
 
     /// Sends the prepares whose votes are awaited, of one participant or of all.
-    pub(crate) fn ask_awaited(&self, now: Tick, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
+    pub(crate) fn ask_awaited(&mut self, now: Tick, txn: TxnId, only: Option<u32>, effects: &mut Effects<'_>) {
         let Some(Txn::Open(open)) = self.txns.get(&txn) else { return };
+        let mut strangers = Vec::new();
         for (at, branch) in open.branches.iter().enumerate() {
             let participant = branch.part.participant;
             let is_asked = branch.vote == Vote::Awaited && only.is_none_or(|only| only == participant);
-            // One whose process is not accepted yet is asked when it is.
-            if is_asked && self.fencing.is_current(participant) {
+            if is_asked && !self.fencing.is_current(participant) {
+                // Asked when its process is accepted.
+                strangers.push(participant);
+            } else if is_asked {
                 let prepare = open.prepare(now, txn, (self.config.cluster, self.config.lock_wait_ms), at);
                 // Promises nothing; the epoch that it names was durable before the first connection.
                 effects.send_now(NodeId::participant(participant), &Message::Prepare(prepare));
             }
         }
+        strangers.into_iter().for_each(|participant| self.claim_again(now, participant, effects));
     }
 
     /// Asks again what may have been lost. Whoever works on it already goes on. To write in one phase that is a new

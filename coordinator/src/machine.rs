@@ -42,6 +42,8 @@ pub struct Coordinator {
     pub(crate) evidence: Evidence,
     /// The participants that obey this process.
     pub(crate) accepted_by: BTreeSet<u32>,
+    /// When each participant was last claimed to.
+    pub(crate) claimed_at: BTreeMap<u32, Tick>,
     /// Questions of participants that wait for claims, by transaction and asker.
     pub(crate) doubts: BTreeMap<(TxnId, u32), Doubt>,
     pub(crate) timers: Timers,
@@ -84,6 +86,7 @@ impl Coordinator {
             last_question: 0,
             evidence: Evidence::default(),
             accepted_by: BTreeSet::new(),
+            claimed_at: BTreeMap::new(),
             doubts: BTreeMap::new(),
             timers: Timers::default(),
             last_admitted_us: 0,
@@ -120,9 +123,11 @@ impl Coordinator {
                 delivery.resend_interval_us = (delivery.resend_interval_us * 2).min(longest_us);
                 delivery.due = now.plus_us(delivery.resend_interval_us);
                 self.timers.set(delivery.due, txn);
+                let unacked: Vec<u32> = delivery.unacked.iter().map(|(participant, _)| *participant).collect();
                 if let Some(Txn::Delivering(delivery)) = self.txns.get(&txn) {
                     self.tell_again(txn, delivery, None, effects);
                 }
+                unacked.into_iter().for_each(|participant| self.claim_again(now, participant, effects));
             }
             None => {}
         }
@@ -329,7 +334,7 @@ impl Coordinator {
     fn handle_participant(&mut self, now: Tick, participant: u32, message: Message, effects: &mut Effects<'_>) {
         if !self.fencing.is_current(participant) && !opens(&message) {
             // Another process may be on the line at any time; it is asked again when it was accepted.
-            return;
+            return self.claim_again(now, participant, effects);
         }
         match message {
             Message::Hello(hello) => self.on_hello(now, participant, hello.process, effects),

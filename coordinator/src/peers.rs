@@ -27,6 +27,9 @@ pub(crate) struct Doubt {
     pub(crate) participants: Vec<u32>,
 }
 
+/// How long a claim stays unanswered before it is made again, in microseconds.
+const CLAIM_PAUSE_US: u64 = 1_000_000;
+
 /// How many such questions wait for claims; those past it come again.
 const DOUBTS_MAX: usize = 65_536;
 
@@ -47,6 +50,7 @@ impl Coordinator {
     /// lost, and is said again.
     pub(crate) fn on_hello(&mut self, now: Tick, participant: u32, process: Process, effects: &mut Effects<'_>) {
         self.fencing.meet(participant, process);
+        self.claimed_at.insert(participant, now);
         self.claim(participant, effects);
         if self.fencing.is_current(participant) {
             self.say_again(now, participant, effects);
@@ -59,6 +63,17 @@ impl Coordinator {
         let claim = Message::Claim { by, known, stated: self.evidence.heard(participant) };
         // Says what the participant has said itself, and must come before the prepares.
         effects.send_now(NodeId::participant(participant), &claim);
+    }
+
+    /// Claims once more to a participant that has not accepted this process yet, if that was not done a moment ago: what opens a
+    /// connection comes in order, but whoever carries it might lose it.
+    pub(crate) fn claim_again(&mut self, now: Tick, participant: u32, effects: &mut Effects<'_>) {
+        // Until the first hello nobody is there.
+        let is_due = self.claimed_at.get(&participant).is_some_and(|at| at.plus_us(CLAIM_PAUSE_US) <= now);
+        if is_due && !(self.fencing.is_current(participant) && self.accepted_by.contains(&participant)) {
+            self.claimed_at.insert(participant, now);
+            self.claim(participant, effects);
+        }
     }
 
     /// Whether all of these have made their claims, and obey this process. A claim alone would not do: until it is accepted, an

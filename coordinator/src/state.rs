@@ -22,6 +22,7 @@ impl fmt::Debug for Coordinator {
             last_question,
             evidence,
             accepted_by,
+            claimed_at,
             doubts,
             timers,
             last_admitted_us,
@@ -42,6 +43,7 @@ impl fmt::Debug for Coordinator {
             .field("last_question", last_question)
             .field("evidence", evidence)
             .field("accepted_by", accepted_by)
+            .field("claimed_at", claimed_at)
             .field("doubts", doubts)
             .field("timers", timers)
             .field("last_admitted_us", last_admitted_us)
