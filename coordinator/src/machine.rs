@@ -169,7 +169,10 @@ impl Machine for Coordinator {
             Record::StatedDecisions(stated) => {
                 stated.into_iter().for_each(|(participant, at)| self.evidence.told_until(participant, at));
             }
-            Record::LossAccepted { until } => self.evidence.accept(until),
+            Record::LossAccepted { until } => {
+                self.evidence.accept(until);
+                self.fencing.replay_loss();
+            }
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
             }
@@ -251,7 +254,6 @@ impl Machine for Coordinator {
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
         if from == 0 {
-            self.fencing.log(effects);
             if let Some(bins) = &self.bins {
                 effects.log(&Record::Bins { owners: bins.owners().to_vec() });
             }
@@ -265,6 +267,8 @@ impl Machine for Coordinator {
                 }
             }
             self.evidence.log(Role::Coordinator, effects);
+            // Behind what says that a loss was accepted: these starts came after it.
+            self.fencing.log(effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)

@@ -186,7 +186,10 @@ impl Machine for Participant {
             Record::StatedDecisions(stated) => {
                 stated.into_iter().for_each(|(coordinator, at)| self.evidence.hear(coordinator, at));
             }
-            Record::LossAccepted { until } => self.evidence.accept(until),
+            Record::LossAccepted { until } => {
+                self.evidence.accept(until);
+                self.fencing.replay_loss();
+            }
             Record::Bins { .. }
             | Record::Decided { .. }
             | Record::DecidedAgain { .. }
@@ -247,7 +250,6 @@ impl Machine for Participant {
 
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64> {
         if from == 0 {
-            self.fencing.log(effects);
             for active in self.txns.values_mut() {
                 if let Active::Prepared(prepared) = active
                     && !planted!("promises-forgotten")
@@ -258,6 +260,8 @@ impl Machine for Participant {
                 }
             }
             self.evidence.log(Role::Participant, effects);
+            // Behind what says that a loss was accepted: these starts came after it.
+            self.fencing.log(effects);
             self.checkpoint_until = self.committed.end();
         }
         self.committed.log_slice(from, self.checkpoint_until, effects)

@@ -155,13 +155,28 @@ pub struct Fencing {
     fences: BTreeMap<u32, Process>,
     met: BTreeMap<u32, Met>,
     peers_max: usize,
+    /// Whether an operator has given up what this log had lost, starts among it.
+    is_loss_accepted: bool,
+    /// Whether that was after its latest start.
+    is_first_after_loss: bool,
 }
+
+/// How far the epoch goes on after a loss that was accepted: past all starts that may have been lost.
+const LOST_STARTS_MAX: u32 = 1 << 16;
 
 impl Fencing {
     /// Of a node that heeds at most so many numbers.
     #[must_use]
     pub fn new(peers_max: usize) -> Self {
-        Self { own: Process::NONE, starts: BTreeMap::new(), fences: BTreeMap::new(), met: BTreeMap::new(), peers_max }
+        Self {
+            own: Process::NONE,
+            starts: BTreeMap::new(),
+            fences: BTreeMap::new(),
+            met: BTreeMap::new(),
+            peers_max,
+            is_loss_accepted: false,
+            is_first_after_loss: false,
+        }
     }
 
     /// Which process this is; none before its start.
@@ -170,8 +185,14 @@ impl Fencing {
         self.own
     }
 
+    /// The log says that an operator has given up what it had lost.
+    pub fn replay_loss(&mut self) {
+        (self.is_loss_accepted, self.is_first_after_loss) = (true, true);
+    }
+
     /// The log says that it was started.
     pub fn replay_start(&mut self, epoch: u32, start: u64) {
+        self.is_first_after_loss = false;
         self.starts.insert(epoch, start);
         while self.starts.len() > STARTS_MAX {
             self.starts.pop_first();
@@ -187,7 +208,8 @@ impl Fencing {
     pub fn start(&mut self, origin: Origin, effects: &mut Effects<'_>) {
         let latest = self.starts.last_key_value().map_or(0, |(epoch, _)| *epoch);
         let raised = u32::from(!planted!("epoch-not-raised") || latest == 0);
-        let epoch = latest.saturating_add(raised).max(origin.first_epoch);
+        let lost = if self.is_first_after_loss { LOST_STARTS_MAX } else { 0 };
+        let epoch = latest.saturating_add(raised + lost).max(origin.first_epoch);
         self.own = Process { log: origin.log, epoch, start: origin.start };
         self.replay_start(epoch, origin.start);
         effects.log(&Record::Started { epoch, start: origin.start });
@@ -249,12 +271,15 @@ impl Fencing {
         self.fences.contains_key(&peer)
     }
 
-    /// Whether this process succeeds one that a peer claims to know: it, or its predecessor on this very log.
+    /// Whether this process succeeds one that a peer claims to know: it, or its predecessor on this very log. A start that is
+    /// missing counts if an operator has given up what this log had lost.
     #[must_use]
     pub fn is_heir_of(&self, known: Process) -> bool {
         let is_given_up = known.log == 0 && self.own.epoch > known.epoch;
         let is_own = known.log == self.own.log && self.starts.get(&known.epoch) == Some(&known.start);
-        !known.is_some() || is_given_up || is_own
+        let is_lost = self.is_loss_accepted && known.log == self.own.log && known.epoch < self.own.epoch;
+        let is_lost = is_lost && !self.starts.contains_key(&known.epoch);
+        !known.is_some() || is_given_up || is_own || is_lost
     }
 
     /// Whether it was `by` that said hello last under a number.
@@ -416,6 +441,20 @@ mod tests {
         for other in [process(7, 3, 31), process(8, 3, 30), process(7, 2, 20), process(7, 5, 50), process(0, 4, 0)] {
             assert!(!fencing.is_heir_of(other), "{other}");
         }
+    }
+
+    #[test]
+    fn starts_that_an_operator_gave_up_are_passed_and_not_missed() {
+        let mut fencing = Fencing::new(2);
+        fencing.replay_start(3, 30);
+        fencing.replay_loss();
+        fencing.start(Origin { log: 7, start: 40, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
+        let epoch = fencing.own().epoch;
+        assert!(epoch > 1_000);
+        assert!(fencing.is_heir_of(process(7, 5, 50)) && fencing.is_heir_of(process(7, 3, 30)));
+        assert!(!fencing.is_heir_of(process(7, 3, 31)) && !fencing.is_heir_of(process(7, epoch + 1, 1)));
+        fencing.start(Origin { log: 7, start: 41, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
+        assert_eq!(fencing.own().epoch, epoch + 1, "once");
     }
 
     #[test]
