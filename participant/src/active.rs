@@ -9,14 +9,14 @@ use crate::execute::Execution;
 /// A transaction that holds or waits for locks here.
 #[derive(Debug)]
 pub(crate) enum Active {
-    Waiting(Waiting),
+    Waiting(Box<Waiting>),
     Prepared(Prepared),
 }
 
 /// A transaction that has promised nothing.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) prepare: Box<Prepare>,
+    pub(crate) prepare: Prepare,
     pub(crate) digest: u64,
     /// When its vote is of no use any more.
     pub(crate) answer_by: Tick,
@@ -29,7 +29,7 @@ pub(crate) enum Stage {
     /// Locks.
     ForLocks { until: Tick },
     /// It holds its locks, and its operations have not begun, or were put off amid a scan.
-    ForItsTurn(Box<Execution>),
+    ForItsTurn(Execution),
 }
 
 /// A transaction whose outcome is another's to decide.
@@ -108,9 +108,11 @@ impl Active {
     /// Bytes of the results that it has so far.
     pub(crate) fn partial_bytes(&self) -> usize {
         match self {
-            Self::Waiting(Waiting { stage: Stage::ForItsTurn(execution), .. }) => execution.bytes(),
-            Self::Prepared(Prepared { again: Some(again), .. }) => again.execution.bytes(),
-            Self::Waiting(Waiting { stage: Stage::ForLocks { .. }, .. }) | Self::Prepared(_) => 0,
+            Self::Waiting(waiting) => match &waiting.stage {
+                Stage::ForLocks { .. } => 0,
+                Stage::ForItsTurn(execution) => execution.bytes(),
+            },
+            Self::Prepared(prepared) => prepared.again.as_ref().map_or(0, |again| again.execution.bytes()),
         }
     }
 
@@ -124,8 +126,10 @@ impl Active {
 
     pub(crate) fn due(&self) -> Tick {
         match self {
-            Self::Waiting(Waiting { stage: Stage::ForLocks { until }, .. }) => *until,
-            Self::Waiting(Waiting { stage: Stage::ForItsTurn(_), answer_by, .. }) => *answer_by,
+            Self::Waiting(waiting) => match &waiting.stage {
+                Stage::ForLocks { until } => *until,
+                Stage::ForItsTurn(_) => waiting.answer_by,
+            },
             Self::Prepared(prepared) => prepared.ask_at,
         }
     }

@@ -107,7 +107,7 @@ impl Participant {
     pub(crate) fn run_granted(&mut self, now: Tick, effects: &mut Effects<'_>) {
         while let Some(txn) = self.granted.pop_front() {
             match self.take(txn) {
-                Some(Active::Waiting(waiting)) => self.run(now, waiting, effects),
+                Some(Active::Waiting(waiting)) => self.run(now, *waiting, effects),
                 Some(Active::Prepared(_)) => unreachable!("a promised transaction holds its locks already"),
                 None => {}
             }
@@ -130,7 +130,8 @@ impl Participant {
                 }
             }
             Some(Active::Waiting(_)) => {
-                if let Some(Active::Waiting(Waiting { prepare, stage, .. })) = self.take(txn) {
+                if let Some(Active::Waiting(waiting)) = self.take(txn) {
+                    let Waiting { prepare, stage, .. } = *waiting;
                     let reason = match stage {
                         Stage::ForLocks { .. } => Reason::Conflict,
                         Stage::ForItsTurn(_) => Reason::Unavailable,

@@ -144,12 +144,12 @@ impl Participant {
         }
         let (txn, until) = (prepare.txn, now.plus_us(u64::from(prepare.lock_wait_ms) * 1_000).min(answer_by));
         let answer = self.locks.acquire(txn, prepare.age, locks_of(&prepare.operations));
-        let waiting = Waiting { prepare: Box::new(prepare), digest, answer_by, stage: Stage::ForLocks { until } };
+        let waiting = Waiting { prepare, digest, answer_by, stage: Stage::ForLocks { until } };
         match answer {
             Answer::Granted => self.run(now, waiting, effects),
             Answer::Waits => {
                 self.timers.set(until, txn);
-                self.keep(txn, Active::Waiting(waiting));
+                self.keep(txn, Active::Waiting(Box::new(waiting)));
             }
             // Reveals nothing of the data.
             Answer::GivesWay => effects.send_now(coordinator, &self.vote_no(&waiting.prepare, Reason::Conflict.into())),
@@ -165,7 +165,7 @@ impl Participant {
             return self.refuse(&prepare, Reason::Unavailable, effects);
         }
         if let Some(Active::Waiting(waiting)) = self.txns.get_mut(&txn) {
-            *waiting.prepare = prepare;
+            waiting.prepare = prepare;
             waiting.answer_by = answer_by;
             self.timers.set(self.txns[&txn].due(), txn);
         }
@@ -213,7 +213,7 @@ impl Participant {
     pub(crate) fn run(&mut self, now: Tick, mut waiting: Waiting, effects: &mut Effects<'_>) {
         let is_long = may_be_long(&waiting.prepare.operations);
         let link = effects.link(NodeId::coordinator(waiting.prepare.coordinator));
-        waiting.stage = Stage::ForItsTurn(Box::default());
+        waiting.stage = Stage::ForItsTurn(Execution::default());
         if link == Link::Down {
             // It asks again when it is back.
             self.release(waiting.prepare.txn);
@@ -381,10 +381,12 @@ impl Participant {
 /// Whether a prepare has a meaning at all.
 fn is_consistent(prepare: &Prepare) -> bool {
     let Prepare { attempt, participants, mode, .. } = prepare;
-    let mut numbers = participants.clone();
-    numbers.sort_unstable();
-    let are_distinct = numbers.windows(2).all(|pair| pair[0] != pair[1]);
-    let are_nodes = numbers.last().is_some_and(|last| *last != u32::MAX) && numbers.first() != Some(&0);
+    let are_nodes = participants.iter().all(|number| *number > 0 && *number < u32::MAX);
+    let are_distinct = participants.iter().is_sorted_by(|one, other| one < other) || {
+        let mut numbers = participants.clone();
+        numbers.sort_unstable();
+        numbers.is_sorted_by(|one, other| one < other)
+    };
     let is_alone = participants.len() == 1;
     attempt.epoch > 0 && attempt.number > 0 && are_distinct && are_nodes && (*mode != PrepareMode::OnePhase || is_alone)
 }

@@ -163,7 +163,7 @@ impl Participant {
         }
         self.timers.set(waiting.answer_by, txn);
         self.work.put_off(txn, has_begun);
-        self.keep(txn, Active::Waiting(waiting));
+        self.keep(txn, Active::Waiting(Box::new(waiting)));
     }
 
     /// Gives a vote again when the operations have come to their end again.
@@ -208,7 +208,7 @@ impl Participant {
                     // It asks again when it is back.
                     self.release(txn);
                 } else {
-                    self.advance(now, waiting, effects);
+                    self.advance(now, *waiting, effects);
                 }
             }
             Some(Active::Prepared(mut prepared)) => match prepared.again.take() {

@@ -37,11 +37,11 @@ impl Told {
         if at.lsn < self.complete_from || !at.is_known() {
             return;
         }
-        let after = self.positions.partition_point(|told| told.lsn < at.lsn);
-        if self.positions.get(after).is_some_and(|told| told.lsn == at.lsn) {
-            return;
+        if self.latest().lsn < at.lsn {
+            self.positions.push_back(at);
+        } else if let Err(after) = self.positions.binary_search_by_key(&at.lsn, |told| told.lsn) {
+            self.positions.insert(after, at);
         }
-        self.positions.insert(after, at);
         if self.positions.len() > TOLD_MAX {
             self.positions.pop_front();
             self.complete_from = self.positions[0].lsn;
