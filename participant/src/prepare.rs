@@ -381,7 +381,7 @@ impl Participant {
 /// Whether a prepare has a meaning at all.
 fn is_consistent(prepare: &Prepare) -> bool {
     let Prepare { attempt, participants, mode, .. } = prepare;
-    let are_nodes = participants.iter().all(|number| *number > 0 && *number < u32::MAX);
+    let are_nodes = !participants.is_empty() && participants.iter().all(|number| (1..u32::MAX).contains(number));
     let are_distinct = participants.iter().is_sorted_by(|one, other| one < other) || {
         let mut numbers = participants.clone();
         numbers.sort_unstable();
