@@ -1,6 +1,5 @@
 //! After the decision: participants are told until all have acknowledged.
 
-use planted::planted;
 use protocol::record::CommittedOutcome;
 use protocol::{Attempt, Effects, Message, NodeId, Position, Record, Tick, TxnId};
 
@@ -18,9 +17,7 @@ impl Coordinator {
         }
         let resend_interval_us = self.config.resend_interval_us;
         let due = now.plus_us(resend_interval_us);
-        if !planted!("timer-unset") {
-            self.timers.set(due, txn);
-        }
+        self.timers.set(due, txn);
         self.txns.insert(txn, Txn::Delivering(Delivery { decision, unacked, due, resend_interval_us }));
     }
 

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -59,7 +60,8 @@ struct State {
     space_bytes: Option<u64>,
     /// What a group write takes: so many microseconds, and a second for so many bytes.
     pace: Option<(u64, u64)>,
-    logs: u64,
+    /// Numbers that were drawn at random, here and on all copies: no two draw the same.
+    draws: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -358,7 +360,13 @@ impl Memory {
         self.state().segments.keys().copied().collect()
     }
 
-    /// A disk of its own with the same content, and the same group writes in flight.
+    /// An empty disk that draws other numbers at random than this one.
+    #[must_use]
+    pub fn beside(&self) -> Memory {
+        Memory(Arc::new(Mutex::new(State { draws: Arc::clone(&self.state().draws), ..State::default() })))
+    }
+
+    /// A disk of its own with the same content, and the same group writes in flight. It draws other numbers at random.
     #[must_use]
     pub fn copy(&self) -> Memory {
         let state = self.state();
@@ -368,7 +376,7 @@ impl Memory {
             unsynced: state.unsynced.clone(),
             names: state.names.clone(),
             issued: state.issued.clone(),
-            logs: state.logs,
+            draws: Arc::clone(&state.draws),
             ..State::default()
         })))
     }
@@ -429,9 +437,7 @@ impl Disk for MemoryDisk {
 
 impl Storage for Memory {
     fn random_u64(&self) -> u64 {
-        let mut state = self.state();
-        state.logs += 1;
-        0x6c6f_6700 + state.logs
+        0x6c6f_6701 + self.state().draws.fetch_add(1, Ordering::Relaxed)
     }
 
     fn superblock_read(&self) -> io::Result<Option<Vec<u8>>> {

@@ -52,6 +52,7 @@ fn own(hub: &Hub) -> NodeId {
 
 /// At both ends: a node says what its log has lost to one that had been told of it.
 fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Message) {
+    hub.successions.update(|count| count + u64::from(matches!(message, Message::Superseded { .. })));
     let (of, number, to, to_number) = (loser.role(), loser.number(), told.role(), told.number());
     if let Message::PrepareLost { txn, attempt, voted_at, held_at } = message
         && let Some(withheld) = hub.alarms.pass(now.0)

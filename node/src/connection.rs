@@ -64,6 +64,8 @@ pub(crate) enum CloseReason {
     TurnedAway { own: Process, unwelcome: Unwelcome },
     #[error("the same node has connected anew")]
     Replaced,
+    #[error("an operator has given up what was known of this number; whoever has it may connect anew")]
+    GivenUp,
     #[error("a {from} may not send {message} to a {own}")]
     NotAllowed { from: Role, own: Role, message: &'static str },
     #[error(
@@ -109,6 +111,7 @@ impl CloseReason {
             | Self::WrongPeer { .. }
             | Self::TurnedAway { .. }
             | Self::Replaced
+            | Self::GivenUp
             | Self::NotAllowed { .. }
             | Self::OutboxFull { .. }
             | Self::OutboxesFull { .. }

@@ -30,6 +30,8 @@ pub(crate) struct Hub {
     /// Apart from `warnings`, so that strangers cannot use up what alarms may say.
     pub(crate) alarms: WarningLimit,
     pub(crate) links: Links,
+    /// Those of them that say that a process has been superseded, or is refused for another one.
+    pub(crate) successions: Cell<u64>,
 }
 
 impl Hub {
@@ -45,6 +47,7 @@ impl Hub {
             warnings: WarningLimit::default(),
             alarms: WarningLimit::default(),
             links: Links::default(),
+            successions: Cell::new(0),
         }
     }
 

@@ -90,6 +90,13 @@ impl Peers {
         connection.is_heard.set(true);
     }
 
+    /// Ends the connection with a node: what comes next begins with a hello.
+    pub(crate) fn part_from(&self, node: NodeId) {
+        if let Some(connection) = self.by_node.get(&node) {
+            connection.close(CloseReason::GivenUp);
+        }
+    }
+
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
         if self.all.remove(&id).is_some() {
             self.accepted -= usize::from(connection.is_asked);

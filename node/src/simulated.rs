@@ -136,6 +136,12 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let Some((intake, _)) = self.lines.get_mut(&line) else { return Ok(()) };
         intake.take(bytes).map_err(|reason| {
             let told = reason.to_string();
+            if reason.is_alarm() {
+                // A real node writes it down when the connection has ended.
+                let hub = &self.driver.hub;
+                _ = hub.alarms.pass(hub.clock.now().0);
+                hub.successions.update(|count| count + 1);
+            }
             intake.connection.close(reason);
             told
         })
@@ -183,6 +189,12 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
     #[must_use]
     pub fn alarms(&self) -> u64 {
         self.driver.hub.alarms.asked()
+    }
+
+    /// Those of them that say that a process, this one or a peer, has been superseded, or is refused for another one.
+    #[must_use]
+    pub fn succession_alarms(&self) -> u64 {
+        self.driver.hub.successions.get()
     }
 
     /// Stops the node cleanly, as SIGTERM does. Nobody is answered any more.

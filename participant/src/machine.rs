@@ -294,7 +294,7 @@ impl Machine for Participant {
 
 impl Participant {
     fn handle_coordinator(&mut self, now: Tick, coordinator: u32, message: Message, effects: &mut Effects<'_>) {
-        if !self.fencing.is_current(coordinator) && !opens(&message) {
+        if !self.fencing.is_current(coordinator) && !opens(&message) && !planted!("stranger-obeyed") {
             // Only the process that was accepted decides anything. Another one may be on the line at any time.
             return;
         }

@@ -72,7 +72,7 @@ impl Participant {
             // Nobody has begun that yet.
             return;
         }
-        if self.committed.get(txn).is_none() {
+        if self.committed.get(txn).is_none() && !planted!("abort-forgotten") {
             let refusal = Refusal::by_participant(self.config.node, Reason::Ended);
             self.refused.remember(coordinator, txn, attempt, refusal);
         }

@@ -16,7 +16,16 @@ impl Participant {
         self.fencing.meet(coordinator, process);
         if self.fencing.is_current(coordinator) {
             self.ask_in_doubt(coordinator, effects);
+        } else if planted!("claims-after-questions") {
+            _ = self.fencing.accept(coordinator, effects);
+            self.ask_in_doubt(coordinator, effects);
         }
+    }
+
+    /// Which process of a coordinator is heeded.
+    #[must_use]
+    pub fn heeded(&self, coordinator: u32) -> Process {
+        self.fencing.known(coordinator)
     }
 
     /// Judges a coordinator's claim, and answers with its own.

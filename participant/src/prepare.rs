@@ -89,7 +89,7 @@ impl Participant {
     }
 
     fn check_addressed(&self, coordinator: u32, prepare: &Prepare) -> Result<(), Reason> {
-        if !self.fencing.is_current(coordinator) {
+        if !self.fencing.is_current(coordinator) && !planted!("stranger-obeyed") {
             return Err(Reason::NoClaim);
         }
         if !is_consistent(prepare) {
@@ -104,8 +104,8 @@ impl Participant {
         match prepare.attempt.epoch.cmp(&self.fencing.epoch_of(coordinator)) {
             Ordering::Less if !planted!("stale-epoch-taken") => Err(Reason::StaleEpoch),
             // An attempt is of the process that sends it.
-            Ordering::Greater => Err(Reason::WrongNode),
-            Ordering::Less | Ordering::Equal => Ok(()),
+            Ordering::Greater if !planted!("epoch-ahead-taken") => Err(Reason::WrongNode),
+            Ordering::Less | Ordering::Equal | Ordering::Greater => Ok(()),
         }
     }
 
@@ -387,7 +387,7 @@ fn is_consistent(prepare: &Prepare) -> bool {
         numbers.sort_unstable();
         numbers.is_sorted_by(|one, other| one < other)
     };
-    let is_alone = participants.len() == 1;
+    let is_alone = participants.len() == 1 || planted!("one-phase-of-several");
     attempt.epoch > 0 && attempt.number > 0 && are_distinct && are_nodes && (*mode != PrepareMode::OnePhase || is_alone)
 }
 

@@ -4,7 +4,8 @@
 //! build with `RUSTFLAGS="--cfg planted"` contains any; in every other one `planted!` is the constant `false`. There, one bug
 //! at a time is on, in one thread, while [`with`] runs something.
 //!
-//! Not here: running seeds until a bug is found (`tests/src/sim/plant.rs`).
+//! Not here: running seeds until a bug is found (`tests/src/sim/plant.rs`); the tests that find those that no seed shows
+//! (`tests/tests/all/planted.rs`).
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +14,17 @@ pub struct Bug {
     pub name: &'static str,
     /// What it breaks.
     pub breaks: &'static str,
+    /// Whether simulated worlds show it. Others show only in what simulated nodes never say, or too rarely: a test of one
+    /// machine finds these.
+    pub is_simulated: bool,
 }
 
 const fn bug(name: &'static str, breaks: &'static str) -> Bug {
-    Bug { name, breaks }
+    Bug { name, breaks, is_simulated: true }
+}
+
+const fn bug_of_one_machine(name: &'static str, breaks: &'static str) -> Bug {
+    Bug { name, breaks, is_simulated: false }
 }
 
 /// Every planted bug.
@@ -74,7 +82,25 @@ pub const BUGS: &[Bug] = &[
     bug("record-replayed-twice", "recovery hands out each record once more after the next one"),
     bug("loss-acknowledged", "a participant acknowledges the commit of a promise that it does not have"),
     bug("locks-leaked", "a transaction that is refused keeps its locks"),
-    bug("stale-epoch-taken", "a participant takes a prepare of an earlier epoch of its coordinator"),
+    bug_of_one_machine("stale-epoch-taken", "a participant takes a prepare of an earlier epoch of its coordinator"),
+    bug("stale-process-taken", "a process is accepted that a later one of the same log has replaced"),
+    bug("copy-taken", "a process on a copy of a log is accepted beside the one under the same epoch"),
+    bug("other-log-taken", "a process is accepted whose log is another than the number's"),
+    bug("succession-unchecked", "a process goes on although its log knows nothing of the one that it follows"),
+    bug("fence-unlogged", "a participant or a coordinator forgets with a crash which process it had accepted"),
+    bug("replacement-unlogged", "a participant forgets with a crash that an operator has given up a coordinator's log"),
+    bug_of_one_machine("stranger-obeyed", "a participant obeys a process of a coordinator that it has not accepted"),
+    bug_of_one_machine(
+        "stranger-heard",
+        "a coordinator listens to a process of a participant that it has not accepted",
+    ),
+    bug_of_one_machine("abort-forgotten", "a late copy of a prepare begins an attempt anew that was aborted"),
+    bug_of_one_machine("epoch-ahead-taken", "a participant takes a prepare of a later epoch than its sender's"),
+    bug_of_one_machine(
+        "one-phase-of-several",
+        "a participant takes a prepare in one phase that lists several participants",
+    ),
+    bug("claims-after-questions", "a participant asks what was decided before the coordinator's claim was judged"),
     bug("outbox-unbounded", "any number of bytes may wait for a connection"),
     bug("silence-ignored", "a coordinator decides without a vote that is missing"),
 ];

@@ -229,11 +229,13 @@ impl Fencing {
         };
         let refused = |reason| Err(Unwelcome { reason, known });
         let is_given_up = known.log == 0;
-        if !is_given_up && process.log != known.log {
+        if !is_given_up && process.log != known.log && !planted!("other-log-taken") {
             refused(UnwelcomeReason::OtherLog)
-        } else if process.epoch < known.epoch || (is_given_up && process.epoch == known.epoch) {
+        } else if (process.epoch < known.epoch && !planted!("stale-process-taken"))
+            || (is_given_up && process.epoch == known.epoch)
+        {
             refused(UnwelcomeReason::StaleProcess)
-        } else if process.epoch == known.epoch && process.start != known.start {
+        } else if process.epoch == known.epoch && process.start != known.start && !planted!("copy-taken") {
             refused(UnwelcomeReason::Copy)
         } else {
             Ok(())
@@ -279,7 +281,7 @@ impl Fencing {
         let is_own = known.log == self.own.log && self.starts.get(&known.epoch) == Some(&known.start);
         let is_lost = self.is_loss_accepted && known.log == self.own.log && known.epoch < self.own.epoch;
         let is_lost = is_lost && !self.starts.contains_key(&known.epoch);
-        !known.is_some() || is_given_up || is_own || is_lost
+        !known.is_some() || is_given_up || is_own || is_lost || planted!("succession-unchecked")
     }
 
     /// Whether it was `by` that said hello last under a number.
@@ -300,7 +302,7 @@ impl Fencing {
         }
         let is_news = !std::mem::replace(&mut met.is_current, true);
         let process = met.process;
-        if self.fences.insert(peer, process) != Some(process) {
+        if self.fences.insert(peer, process) != Some(process) && !planted!("fence-unlogged") {
             effects.log(&Record::Fenced { peer, process });
         }
         Ok(is_news)
@@ -323,7 +325,9 @@ impl Fencing {
         let process = Process { log: 0, start: 0, ..self.known(peer) };
         self.met.remove(&peer);
         self.fences.insert(peer, process);
-        effects.log(&Record::Fenced { peer, process });
+        if !planted!("replacement-unlogged") {
+            effects.log(&Record::Fenced { peer, process });
+        }
     }
 
     /// A number will not come back.

@@ -4,8 +4,8 @@
 //! - `world.rs`: the events in their order; `host.rs`: a node with its disk and clock; `network.rs`: a connection and what is
 //!   on its way; `client.rs`: who asks.
 //! - `power.rs`, `carry.rs`, `asking.rs`, `inject.rs`: what happens to nodes, connections, clients, and what a fault does;
-//!   `earlier.rs`: connections of an earlier epoch that arrive late;
-//!   `course.rs`: from the first rows to the last start.
+//!   `earlier.rs`: connections of an earlier epoch that arrive late; `twin.rs`: a second process under one number;
+//!   `succession.rs`: who heeds whom; `course.rs`: from the first rows to the last start.
 //! - `check.rs`: what must hold at the end; `report.rs`: what was seen on the way.
 //! - `minimise.rs`: which of the faults a failure needs; `plant.rs`: whether bugs would be found.
 //!
@@ -29,4 +29,6 @@ pub mod plan;
 pub mod plant;
 mod power;
 pub mod report;
+mod succession;
+mod twin;
 pub mod world;

@@ -127,6 +127,9 @@ impl World<'_> {
 
     /// A client begins what it may have under way.
     pub(super) fn fill(&mut self, client: usize) {
+        if client == self.twin_client() && self.twin.is_none() {
+            return;
+        }
         while self.phase == Phase::Load
             && self.asked < self.plan.setup.transactions
             && self.clients[client].pending.len() < self.in_flight

@@ -25,6 +25,9 @@ impl World<'_> {
         self.links[link].dial_at = None;
         let [dialler, dialled] = self.links[link].ends;
         let End::Node(asked) = dialled else { return };
+        if self.is_idle_twin_link(link) {
+            return;
+        }
         if self.links[link].open[0] || matches!(self.hosts[asked].state, State::Refused(_)) {
             return;
         }
@@ -152,14 +155,15 @@ impl World<'_> {
     }
 
     fn is_between_nodes(&self, link: usize) -> bool {
-        link < self.plan.setup.coordinators * self.plan.setup.participants
+        self.links[link].ends.iter().all(|end| matches!(end, End::Node(_)))
     }
 
     pub(super) fn send(&mut self, link: usize, direction: usize, bytes: Vec<u8>) {
         let from = self.links[link].ends[direction];
-        if direction == 1 && self.is_between_nodes(link) {
+        if self.is_between_nodes(link) {
             let is_conflict = |message: &Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Conflict);
             for message in network::messages(&bytes) {
+                self.check_succession(link, direction, &message);
                 self.counts.conflicts += u64::from(is_conflict(&message));
                 if let (Message::CommitAck { txn, .. }, End::Node(host)) = (&message, from) {
                     self.hosts[host].acknowledged.insert(*txn);

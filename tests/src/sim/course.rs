@@ -52,7 +52,7 @@ const BYTES_PER_PROBE: usize = 24 << 10;
 impl World<'_> {
     /// Starts all nodes, and lets the first client write the first rows.
     pub(super) fn open(&mut self) {
-        for host in 0..self.hosts.len() {
+        for host in 0..self.plan.setup.nodes() {
             _ = self.start(host);
         }
         for link in 0..self.plan.setup.links() {
@@ -142,9 +142,11 @@ impl World<'_> {
             State::Down => false,
             State::Refused(_) => true,
         };
-        self.hosts.iter_mut().all(is_quiet)
+        let twin = self.twin_host();
+        self.twin.is_none()
+            && self.hosts[..twin].iter_mut().all(is_quiet)
             && self.clients.iter().all(|client| client.pending.is_empty())
-            && self.links.iter().all(|link| {
+            && self.links.iter().filter(|link| link.end_of(twin).is_none()).all(|link| {
                 let refused =
                     |end: &End| matches!(end, End::Node(host) if matches!(self.hosts[*host].state, State::Refused(_)));
                 link.open == [true; 2] || link.ends.iter().any(refused)
@@ -153,7 +155,9 @@ impl World<'_> {
 
     /// Whether a node has told its operator of damage.
     pub(super) fn is_reported(&self) -> bool {
-        self.hosts.iter().any(|host| matches!(host.state, State::Refused(_)) || host.alarms() > 0)
+        // Where a number had two processes, one of them is told so.
+        let is_told = |host: &Host| self.has_twins && !self.is_damaged && host.alarms() == host.succession_alarms();
+        self.hosts.iter().any(|host| matches!(host.state, State::Refused(_)) || (host.alarms() > 0 && !is_told(host)))
     }
 
     pub(super) fn no_rest(&mut self) {
@@ -162,7 +166,8 @@ impl World<'_> {
             return;
         }
         let mut left: Vec<String> = Vec::new();
-        for host in &mut self.hosts {
+        let twin = self.twin_host();
+        for host in &mut self.hosts[..twin] {
             let id = host.id;
             match &host.state {
                 State::Up(running) if running.machine().in_flight() > 0 => {
@@ -176,7 +181,10 @@ impl World<'_> {
             let first: Vec<_> = client.pending.keys().take(3).collect();
             left.push(format!("client {} waits for {} answers, as {first:?}", client.number, client.pending.len()));
         }
-        let apart = self.links.iter().filter(|link| link.open != [true; 2]);
+        if self.twin.is_some() {
+            left.push("a number has two processes".to_owned());
+        }
+        let apart = self.links.iter().filter(|link| link.open != [true; 2] && link.end_of(twin).is_none());
         left.extend(apart.map(|link| {
             let [one, other] = link.ends.map(|end| self.name(end));
             format!("{one} and {other} are not connected")
@@ -229,6 +237,7 @@ impl World<'_> {
         for host in 0..self.hosts.len() {
             self.note_checkpoints(host);
         }
+        self.forget_given_up();
         self.count_outcomes();
         if !self.failures.is_empty() {
             return;
@@ -254,8 +263,11 @@ impl World<'_> {
             self.counts.reports += self.hosts.iter().map(Host::alarms).sum::<u64>();
             self.counts.damage_reported += u64::from(is_reported);
         }
-        if self.is_damaged || self.plan.seed.is_multiple_of(AUDIT_EVERY) {
-            let failure = check::audit(self.hosts.iter().map(|host| &host.memory), self.is_damaged);
+        if self.is_damaged || self.has_twins || self.plan.seed.is_multiple_of(AUDIT_EVERY) {
+            // A log that was given up has decided some of what was done.
+            let is_missing = self.is_damaged || self.has_twins;
+            let logs = self.hosts[..self.twin_host()].iter().map(|host| &host.memory);
+            let failure = check::audit(logs, is_missing);
             failure.into_iter().for_each(|Failure { checker, what }| self.fail(checker, what));
         }
         if is_reported {

@@ -62,6 +62,12 @@ pub enum Fault {
     LargeFlood { client: usize, writes: usize },
     /// A node's disk takes seconds for a write, for a while.
     CrawlingDisk { node: usize, factor: u64, for_us: u64 },
+    /// A coordinator stands still while a second process works on a copy of its directory; then it goes on, or starts again.
+    SecondProcess { node: usize, alone_us: u64, restarts: u32, is_beside: bool, for_us: u64 },
+    /// A coordinator crashes, and two processes start, one on its directory and one on a copy.
+    EqualEpochs { node: usize, for_us: u64 },
+    /// A second process starts on an empty directory under the number of a coordinator.
+    EmptyDirectory { node: usize, for_us: u64 },
 }
 
 /// Which directions are cut.
@@ -107,11 +113,14 @@ pub enum Kind {
     ScanFlood,
     LargeFlood,
     CrawlingDisk,
+    SecondProcess,
+    EqualEpochs,
+    EmptyDirectory,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Crash,
         Self::CrashTogether,
         Self::CrashInDisk,
@@ -141,12 +150,21 @@ impl Kind {
         Self::ScanFlood,
         Self::LargeFlood,
         Self::CrawlingDisk,
+        Self::SecondProcess,
+        Self::EqualEpochs,
+        Self::EmptyDirectory,
     ];
 
     /// Whether only worlds that are made for it have it.
     #[must_use]
     pub fn is_of_few_worlds(self) -> bool {
-        matches!(self, Self::Flood | Self::ScanFlood | Self::LargeFlood | Self::CrawlingDisk)
+        matches!(self, Self::Flood | Self::ScanFlood | Self::LargeFlood | Self::CrawlingDisk) || self.is_of_identity()
+    }
+
+    /// Whether it is about who may speak for a number.
+    #[must_use]
+    pub fn is_of_identity(self) -> bool {
+        matches!(self, Self::SecondProcess | Self::EqualEpochs | Self::EmptyDirectory)
     }
 
     /// Whether it destroys what was durable, so that a node may have to say so.
@@ -190,6 +208,9 @@ impl Fault {
             Self::ScanFlood { .. } => Kind::ScanFlood,
             Self::LargeFlood { .. } => Kind::LargeFlood,
             Self::CrawlingDisk { .. } => Kind::CrawlingDisk,
+            Self::SecondProcess { .. } => Kind::SecondProcess,
+            Self::EqualEpochs { .. } => Kind::EqualEpochs,
+            Self::EmptyDirectory { .. } => Kind::EmptyDirectory,
         }
     }
 }

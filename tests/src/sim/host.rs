@@ -43,6 +43,15 @@ impl Either {
         }
     }
 
+    /// Which process of a coordinator a participant heeds.
+    #[must_use]
+    pub fn heeded(&self, coordinator: u32) -> Option<Process> {
+        match self {
+            Self::Coordinator(_) => None,
+            Self::Participant(machine) => Some(machine.heeded(coordinator)),
+        }
+    }
+
     /// Transactions that have not ended here.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -144,6 +153,11 @@ pub struct Host {
     ahead_us: u64,
     drift_ppm: i64,
     alarms_before: u64,
+    successions_before: u64,
+    /// Every start of its log.
+    pub starts: Vec<Process>,
+    /// The epoch under which it starts at least.
+    pub first_epoch: u32,
 }
 
 impl Host {
@@ -171,6 +185,35 @@ impl Host {
             ahead_us: setup.clocks_ahead_us[number],
             drift_ppm: setup.drifts_ppm[number],
             alarms_before: 0,
+            successions_before: 0,
+            starts: Vec::new(),
+            first_epoch: 1,
+        }
+    }
+
+    /// One that has the same number and clock on a disk of its own, and does not run yet.
+    #[must_use]
+    pub fn beside(first: &Self, memory: Memory, boot: u64) -> Self {
+        Self {
+            id: first.id,
+            memory,
+            state: State::Down,
+            boot,
+            paused: 0,
+            turn_at: None,
+            is_writing: false,
+            is_working: false,
+            disk_factor: 1,
+            durable: [0; 2],
+            acknowledged: BTreeSet::new(),
+            quiet_from: None,
+            damages: first.damages,
+            ahead_us: first.ahead_us,
+            drift_ppm: first.drift_ppm,
+            alarms_before: 0,
+            successions_before: 0,
+            starts: first.starts.clone(),
+            first_epoch: 1,
         }
     }
 
@@ -221,18 +264,19 @@ impl Host {
         self.memory.hold(false);
         let clock_us = self.clock_us(now);
         let (memory, id) = (self.memory.clone(), self.id);
-        let started = SimulatedNode::start(config(id, setup), memory.storage(), memory.disk(), clock_us, |table| {
-            match id.role() {
+        let config = NodeConfig { first_epoch: self.first_epoch, ..config(id, setup) };
+        let started =
+            SimulatedNode::start(config, memory.storage(), memory.disk(), clock_us, |table| match id.role() {
                 Role::Coordinator => Either::Coordinator(Box::new(Coordinator::new(coordinator_config(id, setup)))),
                 Role::Client | Role::Participant => {
                     Either::Participant(Box::new(Participant::new(participant_config(id, setup), table)))
                 }
-            }
-        });
+            });
         self.memory.hold(true);
         let (running, report) = started?;
         running.pace().hold(setup.job_us > 0);
         self.boot += 1;
+        self.starts.push(running.machine().process());
         self.state = State::Up(Box::new(running));
         Ok(report)
     }
@@ -290,7 +334,7 @@ impl Host {
 
     /// It is not there any more; its disk stays as it is.
     pub fn leave(&mut self) -> Option<Box<Running>> {
-        self.alarms_before = self.alarms();
+        (self.alarms_before, self.successions_before) = (self.alarms(), self.succession_alarms());
         self.turn_at = None;
         self.is_writing = false;
         self.is_working = false;
@@ -306,6 +350,17 @@ impl Host {
         match &self.state {
             State::Up(running) => self.alarms_before + running.alarms(),
             State::Down | State::Refused(_) => self.alarms_before,
+        }
+    }
+}
+
+impl Host {
+    /// Those of its alarms that say that a process has been superseded.
+    #[must_use]
+    pub fn succession_alarms(&self) -> u64 {
+        match &self.state {
+            State::Up(running) => self.successions_before + running.succession_alarms(),
+            State::Down | State::Refused(_) => self.successions_before,
         }
     }
 }

@@ -5,6 +5,7 @@ use engine::memory::Fault as DiskFault;
 use crate::sim::fault::{Fault, Kind, Ways};
 use crate::sim::host::State;
 use crate::sim::network::{End, Tampering};
+use crate::sim::twin::How;
 use crate::sim::world::{Event, World};
 use crate::workload::bulk::Bulk;
 
@@ -144,6 +145,11 @@ impl World<'_> {
                     self.lasts(number, for_us);
                 }
             }
+            Fault::SecondProcess { node, alone_us, restarts, is_beside, for_us } => {
+                self.begin_twin(number, node, How::Succeeds { alone_us, restarts, is_beside }, for_us);
+            }
+            Fault::EqualEpochs { node, for_us } => self.begin_twin(number, node, How::Together, for_us),
+            Fault::EmptyDirectory { node, for_us } => self.begin_twin(number, node, How::Empty, for_us),
             Fault::LargeFlood { client, writes } => {
                 let participants = self.plan.setup.participants as u32;
                 let happened =
@@ -181,6 +187,7 @@ impl World<'_> {
             Fault::SlowPeer { node, .. } => self.slow(node, 1),
             Fault::Pause { node, .. } => self.go_on(node),
             Fault::Overload { more, .. } => self.in_flight -= more,
+            Fault::SecondProcess { .. } | Fault::EqualEpochs { .. } | Fault::EmptyDirectory { .. } => self.end_twin(),
             Fault::Flood { client, .. } => self.cut(&pipes(self.clients[client].link, 0, Ways::In), -1),
             Fault::ScanFlood { client, .. } => _ = self.break_link(self.clients[client].link),
             Fault::Crash { .. }
@@ -214,7 +221,7 @@ impl World<'_> {
         }
     }
 
-    fn lasts(&mut self, number: usize, for_us: u64) {
+    pub(super) fn lasts(&mut self, number: usize, for_us: u64) {
         self.active.insert(number);
         self.at(self.now + for_us, Event::Undo(number));
     }
@@ -225,7 +232,7 @@ impl World<'_> {
         }
     }
 
-    fn crash_for(&mut self, node: usize, down_us: u64) -> bool {
+    pub(super) fn crash_for(&mut self, node: usize, down_us: u64) -> bool {
         let was_up = self.crash(node);
         self.at(self.now + down_us, Event::Start(node));
         was_up
@@ -306,7 +313,7 @@ impl World<'_> {
         ends.flat_map(|(link, end)| pipes(link, end, ways)).collect()
     }
 
-    fn cut(&mut self, pipes: &[(usize, usize)], by: i32) {
+    pub(super) fn cut(&mut self, pipes: &[(usize, usize)], by: i32) {
         for (link, direction) in pipes {
             let pipe = &mut self.links[*link].pipes[*direction];
             pipe.cuts = pipe.cuts.saturating_add_signed(by);
@@ -323,7 +330,7 @@ impl World<'_> {
     }
 
     /// A node that stood still goes on.
-    fn go_on(&mut self, node: usize) {
+    pub(super) fn go_on(&mut self, node: usize) {
         self.hosts[node].paused -= 1;
         if self.hosts[node].paused > 0 {
             return;

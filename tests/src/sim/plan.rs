@@ -227,7 +227,11 @@ impl Plan {
         let mut faults = draw_floods(&mut setup, Random(random.0 ^ 0x9A6E_5000));
         faults.extend(draw_overload(&mut setup, Random(random.0 ^ 0x0E10_AD00)));
         // Damage is rare: what comes after it is judged less severely.
+        let identity = Random(random.0 ^ 0x1DE4_7177);
         let is_damaged = random.per_mille(200);
+        if !is_damaged {
+            faults.extend(draw_identity(&setup, identity));
+        }
         for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_of_few_worlds()) {
             let is_on = random.per_mille(if kind.is_damage() { 350 } else { 500 });
             let count = if kind.is_damage() { 1 } else { random.scale(1, 6) };
@@ -268,6 +272,20 @@ fn draw_overload(setup: &mut Setup, mut random: Random) -> Vec<Planned> {
     let mut faults = Vec::new();
     for kind in kinds {
         let count = random.between(0, 3);
+        faults.extend((0..count).map(|_| draw_planned(kind, setup, &mut random)));
+    }
+    faults
+}
+
+/// In some worlds two processes have one number. Nothing is damaged in these: a fence that is lost fences nobody.
+fn draw_identity(setup: &Setup, mut random: Random) -> Vec<Planned> {
+    if random.below(4) > 0 {
+        return Vec::new();
+    }
+    let kinds = [Kind::SecondProcess, Kind::EqualEpochs, Kind::EmptyDirectory];
+    let mut faults = Vec::new();
+    for kind in kinds {
+        let count = [0, 1, 1, 2][random.below(4)];
         faults.extend((0..count).map(|_| draw_planned(kind, setup, &mut random)));
     }
     faults
@@ -333,6 +351,15 @@ fn draw(kind: Kind, setup: &Setup, random: &mut Random) -> Fault {
             Fault::LargeFlood { client: random.below(setup.clients), writes: random.scale(20, 200) as usize }
         }
         Kind::CrawlingDisk => Fault::CrawlingDisk { node, factor: random.scale(1_000, 10_000), for_us: 3 * for_us },
+        Kind::SecondProcess => Fault::SecondProcess {
+            node: random.below(setup.coordinators),
+            alone_us: random.scale(1_000, 300_000),
+            restarts: [0, 0, 1, 2, 3][random.below(5)],
+            is_beside: back,
+            for_us,
+        },
+        Kind::EqualEpochs => Fault::EqualEpochs { node: random.below(setup.coordinators), for_us },
+        Kind::EmptyDirectory => Fault::EmptyDirectory { node: random.below(setup.coordinators), for_us },
         Kind::Overload => Fault::Overload { more: random.between(10, 100) as usize, for_us },
     }
 }

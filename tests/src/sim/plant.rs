@@ -71,7 +71,7 @@ impl Search {
     /// A row of the table.
     #[must_use]
     pub fn row(&self) -> String {
-        let Bug { name, breaks } = self.bug;
+        let Bug { name, breaks, .. } = self.bug;
         let (checker, seeds) = match &self.found {
             Some((_, failure)) => (failure.checker, self.seeds.to_string()),
             None => ("nothing", format!("not in {}", self.seeds)),

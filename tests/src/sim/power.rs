@@ -3,7 +3,7 @@
 use engine::{OpenError, RecoveryReport};
 use node::NodeError;
 use node::limits::NODE_OUTBOX_FACTOR;
-use protocol::{InDoubt, Machine, TxnId};
+use protocol::{InDoubt, Machine, Role, TxnId};
 
 use crate::judge::Transaction;
 use crate::sim::fault::Kind;
@@ -297,7 +297,8 @@ impl World<'_> {
     pub(super) fn check_bounds(&mut self, host: usize, in_flight: usize) {
         for at in 0..self.links_of[host].len() {
             let link = self.links_of[host][at];
-            let Some(end) = self.links[link].end_of(host) else { continue };
+            // Where there is no connection, another one may have the number that its line has.
+            let Some(end) = self.links[link].end_of(host).filter(|end| self.links[link].open[*end]) else { continue };
             let factor = if matches!(self.links[link].ends[1 - end], End::Client(_)) { 1 } else { NODE_OUTBOX_FACTOR };
             let line = self.links[link].lines[end];
             let unsent = self.hosts[host].up().map_or(0, |running| running.unsent_bytes(line));
@@ -307,7 +308,7 @@ impl World<'_> {
             }
         }
         let setup = &self.plan.setup;
-        let is_coordinator = host < setup.coordinators;
+        let is_coordinator = self.hosts[host].id.role() == Role::Coordinator;
         let max = if is_coordinator { setup.max_concurrent_txns } else { setup.in_flight_txns_max };
         if in_flight > max {
             let id = self.hosts[host].id;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::memory::{Fault as DiskFault, Memory};
+use protocol::{NodeId, Process, TxnId};
 
 use crate::judge::History;
 use crate::random::Random;
@@ -18,6 +19,7 @@ use crate::sim::host::Host;
 use crate::sim::network::{End, Link};
 use crate::sim::plan::Plan;
 use crate::sim::report::Counts;
+use crate::sim::twin::Twin;
 use crate::workload::Workload;
 use crate::world::keys::Keys;
 
@@ -41,6 +43,7 @@ pub(super) enum Event {
     Wake(usize),
     Inject(usize),
     Undo(usize),
+    Twin,
     Look,
 }
 
@@ -158,6 +161,14 @@ pub(super) struct World<'a> {
     pub(super) awaited: Vec<Vec<(DiskFault, Kind)>>,
     /// For each host, how long it is down when its disk ends it.
     pub(super) down_us: Vec<u64>,
+    /// The second process under a number that there is now.
+    pub(super) twin: Option<Twin>,
+    /// Whether there ever was one.
+    pub(super) has_twins: bool,
+    /// What a process that nobody heeded had decided when it ended for good.
+    pub(super) given_up: BTreeSet<TxnId>,
+    /// Who has said to whom that it may be heeded: a coordinator with `Accept`, a participant with `Accepted`.
+    pub(super) offered: BTreeSet<(NodeId, Process)>,
     /// Whether something durable was destroyed.
     pub(super) is_damaged: bool,
     pub(super) links_of: Vec<Vec<usize>>,
@@ -196,17 +207,26 @@ impl<'a> World<'a> {
         // The guest, who comes last.
         clients.push(Client::new(setup.clients, links.len()));
         links.push(Link::new(End::Client(setup.clients), End::Node(setup.clients % setup.coordinators)));
-        let links_of = (0..setup.nodes())
+        // A second process under the number of a coordinator, and its client.
+        let twin = setup.nodes();
+        for participant in setup.coordinators..setup.nodes() {
+            links.push(Link::new(End::Node(twin), End::Node(participant)));
+        }
+        clients.push(Client::new(setup.clients + 1, links.len()));
+        links.push(Link::new(End::Client(setup.clients + 1), End::Node(twin)));
+        let links_of = (0..=twin)
             .map(|host| (0..links.len()).filter(|link| links[*link].end_of(host).is_some()).collect())
             .collect();
         let nodes = setup.nodes();
+        let mut hosts: Vec<Host> = (0..nodes).map(|number| Host::new(number, setup)).collect();
+        hosts.push(Host::beside(&hosts[0], Memory::new(), 0));
         Self {
             plan,
             now: 0,
             workloads: setup.load.workloads(setup.participants as u32),
             random,
             asking,
-            hosts: (0..nodes).map(|number| Host::new(number, setup)).collect(),
+            hosts,
             links,
             links_of,
             clients,
@@ -214,8 +234,12 @@ impl<'a> World<'a> {
             in_flight: setup.in_flight,
             active: BTreeSet::new(),
             copies: BTreeMap::new(),
-            awaited: vec![Vec::new(); nodes],
-            down_us: vec![0; nodes],
+            awaited: vec![Vec::new(); nodes + 1],
+            down_us: vec![0; nodes + 1],
+            twin: None,
+            has_twins: false,
+            given_up: BTreeSet::new(),
+            offered: BTreeSet::new(),
             is_damaged: false,
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -282,6 +306,7 @@ impl<'a> World<'a> {
             Event::Dial(link) => self.dial(link),
             Event::Earlier(link) => self.earlier_arrives(link),
             Event::EarlierOver { link, host, line, boot } => self.earlier_over(link, host, line, boot),
+            Event::Start(host) if host == self.twin_host() && self.twin.is_none() => {}
             Event::Start(host) => _ = self.start(host),
             Event::Wake(client) => self.wake(client),
             Event::Inject(number) => self.inject(number),
@@ -290,6 +315,7 @@ impl<'a> World<'a> {
                     self.undo(number);
                 }
             }
+            Event::Twin => self.look_at_twin(),
             Event::Look => self.look(),
         }
         true

@@ -14,7 +14,7 @@ use protocol::record::CommittedOutcome;
 use protocol::routing::{BinTable, bin_of};
 use protocol::{
     Age, Attempt, ClusterId, Condition, InDoubt, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason,
-    Record, Refusal, Room, StartError, Tick, TxnId, UnwelcomeReason,
+    Record, Refusal, Role, Room, StartError, Tick, TxnId, UnwelcomeReason,
 };
 use tests::kept::{Kept, ORIGIN, greeting, made_up};
 
@@ -231,6 +231,25 @@ fn what_is_acknowledged_counts_no_more() {
 }
 
 #[test]
+pub(crate) fn a_coordinator_hears_whom_it_has_accepted() {
+    let mut alone = coordinator(&[1, 2], |_| {});
+    ask(&mut alone, transfer(1));
+    vote_yes(&mut alone, 1, 1);
+    let participant = NodeId::participant(2);
+    let mut opening = greeting(Role::Participant, 2, CLUSTER, 2);
+    let accepted = opening.pop().expect("a greeting ends with it");
+    for message in opening {
+        alone.tell(participant, message);
+        let records = alone.kept.records.len();
+        assert_eq!(vote_yes(&mut alone, 2, 1), []);
+        assert_eq!(alone.kept.records.len(), records, "nothing is decided");
+    }
+    alone.tell(participant, accepted);
+    vote_yes(&mut alone, 2, 1);
+    assert!(matches!(alone.last_record().1, Record::Decided { .. }));
+}
+
+#[test]
 fn nobody_commits_in_one_phase_what_it_was_not_asked_to() {
     let mut alone = coordinator(&[1, 2], |_| {});
     let committed = |txn: u128, number: u32| {
@@ -424,6 +443,37 @@ fn a_prepare_for_somebody_else_is_refused() {
 }
 
 #[test]
+pub(crate) fn a_participant_obeys_whom_it_has_accepted() {
+    let mut alone = participant(Table::new(), &[1]);
+    let coordinator = NodeId::coordinator(1);
+    assert!(is_promised(&send(&mut alone, put_a(1))));
+    let (prepared_at, _) = alone.last_record();
+    let mut opening = greeting(Role::Coordinator, 1, CLUSTER, 2);
+    let accept = opening.pop().expect("a greeting ends with it");
+    for message in opening {
+        alone.tell(coordinator, message);
+        assert_eq!(reason(&send(&mut alone, put_a(2))), Some(Reason::NoClaim));
+        assert_eq!(alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST }), []);
+        let commit = Message::Commit { txn: TxnId(1), attempt: FIRST, prepared_at, decided_at: prepared_at };
+        assert_eq!(alone.tell(coordinator, commit), []);
+        assert_eq!(alone.machine.in_flight_txns(), 1, "the promise is kept");
+    }
+    alone.tell(coordinator, accept);
+    alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST });
+    assert_eq!(alone.machine.in_flight_txns(), 0);
+}
+
+#[test]
+pub(crate) fn a_prepare_is_of_its_senders_epoch() {
+    let mut alone = participant(Table::new(), &[1]);
+    meet(&mut alone, NodeId::coordinator(1), 2);
+    let mut answer = |epoch: u32| send(&mut alone, Prepare { attempt: Attempt { epoch, number: 1 }, ..put_a(1) });
+    assert_eq!(reason(&answer(1)), Some(Reason::StaleEpoch));
+    assert_eq!(reason(&answer(3)), Some(Reason::WrongNode));
+    assert!(is_promised(&answer(2)), "and nothing was fenced by these");
+}
+
+#[test]
 fn a_participant_obeys_so_many_coordinators_and_no_more() {
     const COORDINATORS_MAX: u32 = 256;
     let all: Vec<u32> = (1..=COORDINATORS_MAX).collect();
@@ -448,7 +498,7 @@ fn a_participant_obeys_so_many_coordinators_and_no_more() {
 }
 
 #[test]
-fn a_prepare_that_has_no_meaning_is_refused() {
+pub(crate) fn a_prepare_that_has_no_meaning_is_refused() {
     let mut alone = participant(Table::new(), &[1]);
     let mut refused = |change: fn(&mut Prepare)| {
         let mut prepare = put_a(1);
@@ -467,7 +517,7 @@ fn a_prepare_that_has_no_meaning_is_refused() {
 }
 
 #[test]
-fn an_attempt_that_was_ended_does_not_begin_anew() {
+pub(crate) fn an_attempt_that_was_ended_does_not_begin_anew() {
     for mode in [PrepareMode::TwoPhase, PrepareMode::OnePhase] {
         let participants = if mode == PrepareMode::OnePhase { vec![1] } else { vec![1, 2] };
         let of = |number: u32| Prepare {

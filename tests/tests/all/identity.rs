@@ -4,8 +4,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use client::{Outcome, Transaction};
+use protocol::message::Hello;
+use protocol::{Message, Role};
 use serde_json::Value;
+use tests::kept::greeting;
 use tests::processes::{Cluster, Node, assent};
+use tests::sim::host::{CLUSTER, Host};
+use tests::sim::network::frames;
+use tests::sim::plan::Plan;
 use tests::transfers::{assert_conserved, connect};
 
 use crate::audit::{ACCOUNTS, await_log, check_dirs, cluster_with_transfers, copy, run, transfer_some};
@@ -68,6 +74,24 @@ fn of_two_coordinators_under_one_number_one_is_obeyed_until_an_operator_says_oth
     await_log(&cluster.coordinator, "other-log");
     assert_refuses(&cluster.coordinator, "lost");
     run(async { assert_conserved(&connect(&second.address).await, ACCOUNTS).await });
+}
+
+/// A process that was refused on a connection that stays would say no hello any more.
+#[test]
+fn the_connection_of_a_number_ends_when_its_log_is_given_up() {
+    let setup = Plan::of(0).setup;
+    let mut host = Host::new(setup.coordinators, &setup);
+    host.start(0, &setup).expect("it starts");
+    let node = host.up().expect("it runs");
+    let (coordinator, operator) = (node.connect(None), node.connect(None));
+    node.receive(coordinator, &frames(greeting(Role::Coordinator, 1, CLUSTER, 1).iter())).expect("it is welcome");
+    node.turn().expect("its log works");
+    let replace = Message::ReplaceLog { role: Role::Coordinator, node: 1 };
+    node.receive(operator, &frames([&Message::Hello(Hello::client(CLUSTER)), &replace].into_iter()))
+        .expect("it may ask for that");
+    assert!(node.is_open(coordinator));
+    node.turn().expect("its log works");
+    assert!(!node.is_open(coordinator) && node.is_open(operator));
 }
 
 #[test]
