@@ -1,6 +1,7 @@
 //! One machine alone at its edges: bounds that are met exactly, messages that nobody should send, pauses, and what it says
 //! that it owes.
 
+pub(crate) mod fences;
 mod work;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use protocol::record::CommittedOutcome;
 use protocol::routing::{BinTable, bin_of};
 use protocol::{
     Age, Attempt, ClusterId, Condition, InDoubt, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason,
-    Record, Refusal, Role, Room, StartError, Tick, TxnId, UnwelcomeReason,
+    Record, Refusal, Room, StartError, Tick, TxnId, UnwelcomeReason,
 };
 use tests::kept::{Kept, ORIGIN, greeting, made_up};
 
@@ -231,25 +232,6 @@ fn what_is_acknowledged_counts_no_more() {
 }
 
 #[test]
-pub(crate) fn a_coordinator_hears_whom_it_has_accepted() {
-    let mut alone = coordinator(&[1, 2], |_| {});
-    ask(&mut alone, transfer(1));
-    vote_yes(&mut alone, 1, 1);
-    let participant = NodeId::participant(2);
-    let mut opening = greeting(Role::Participant, 2, CLUSTER, 2);
-    let accepted = opening.pop().expect("a greeting ends with it");
-    for message in opening {
-        alone.tell(participant, message);
-        let records = alone.kept.records.len();
-        assert_eq!(vote_yes(&mut alone, 2, 1), []);
-        assert_eq!(alone.kept.records.len(), records, "nothing is decided");
-    }
-    alone.tell(participant, accepted);
-    vote_yes(&mut alone, 2, 1);
-    assert!(matches!(alone.last_record().1, Record::Decided { .. }));
-}
-
-#[test]
 fn nobody_commits_in_one_phase_what_it_was_not_asked_to() {
     let mut alone = coordinator(&[1, 2], |_| {});
     let committed = |txn: u128, number: u32| {
@@ -440,37 +422,6 @@ fn a_prepare_for_somebody_else_is_refused() {
     assert_eq!(refused(|prepare| prepare.coordinator = 2), Some(Reason::WrongNode));
     assert_eq!(refused(|prepare| prepare.participants = vec![2, 3]), Some(Reason::WrongNode));
     assert_eq!(refused(|_| {}), None);
-}
-
-#[test]
-pub(crate) fn a_participant_obeys_whom_it_has_accepted() {
-    let mut alone = participant(Table::new(), &[1]);
-    let coordinator = NodeId::coordinator(1);
-    assert!(is_promised(&send(&mut alone, put_a(1))));
-    let (prepared_at, _) = alone.last_record();
-    let mut opening = greeting(Role::Coordinator, 1, CLUSTER, 2);
-    let accept = opening.pop().expect("a greeting ends with it");
-    for message in opening {
-        alone.tell(coordinator, message);
-        assert_eq!(reason(&send(&mut alone, put_a(2))), Some(Reason::NoClaim));
-        assert_eq!(alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST }), []);
-        let commit = Message::Commit { txn: TxnId(1), attempt: FIRST, prepared_at, decided_at: prepared_at };
-        assert_eq!(alone.tell(coordinator, commit), []);
-        assert_eq!(alone.machine.in_flight_txns(), 1, "the promise is kept");
-    }
-    alone.tell(coordinator, accept);
-    alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST });
-    assert_eq!(alone.machine.in_flight_txns(), 0);
-}
-
-#[test]
-pub(crate) fn a_prepare_is_of_its_senders_epoch() {
-    let mut alone = participant(Table::new(), &[1]);
-    meet(&mut alone, NodeId::coordinator(1), 2);
-    let mut answer = |epoch: u32| send(&mut alone, Prepare { attempt: Attempt { epoch, number: 1 }, ..put_a(1) });
-    assert_eq!(reason(&answer(1)), Some(Reason::StaleEpoch));
-    assert_eq!(reason(&answer(3)), Some(Reason::WrongNode));
-    assert!(is_promised(&answer(2)), "and nothing was fenced by these");
 }
 
 #[test]

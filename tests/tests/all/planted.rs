@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use planted::BUGS;
 use tests::sim::plant::SEEDS_PER_BUG;
 
-use crate::edges;
+use crate::edges::fences::{
+    a_coordinator_hears_whom_it_has_accepted, a_participant_obeys_whom_it_has_accepted,
+    a_prepare_is_of_its_senders_epoch,
+};
+use crate::edges::{a_prepare_that_has_no_meaning_is_refused, an_attempt_that_was_ended_does_not_begin_anew};
 
 macro_rules! found_by {
     ($bug:literal, $test:ident) => {
-        ($bug, stringify!($test), edges::$test)
+        ($bug, stringify!($test), $test)
     };
 }
 
-/// The bugs that no simulated world shows, and the test in `edges.rs` that finds each.
+/// The bugs that no simulated world shows, and the test in `edges.rs` or `edges/fences.rs` that finds each.
 const OF_ONE_MACHINE: [(&str, &str, fn()); 6] = [
     found_by!("stale-epoch-taken", a_prepare_is_of_its_senders_epoch),
     found_by!("stranger-obeyed", a_participant_obeys_whom_it_has_accepted),
