@@ -17,6 +17,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::codec::Reader;
 use protocol::frame::{FrameError, FrameReader};
+use protocol::message::Hello;
 use protocol::{ClusterId, Message, NodeId, Process, Role, Unwelcome, UnwelcomeReason};
 use tokio::sync::Notify;
 use tokio_uring::net::TcpStream;
@@ -50,7 +51,7 @@ pub(crate) enum CloseReason {
     TooMuchUnfinished,
     #[error("the peer began with {0} instead of Hello")]
     NoHello(&'static str),
-    #[error("the peer belongs to cluster {found}, this node to cluster {own}; give both the same --cluster-id", found = found.0, own = own.0)]
+    #[error("the peer belongs to cluster {found}, this node to cluster {own}; give both the same --cluster-id, or correct the address that is dialled", found = found.0, own = own.0)]
     WrongCluster { found: ClusterId, own: ClusterId },
     #[error(
         "{role} {node} answers there instead of participant {expected}; correct the address of participant {expected}"
@@ -121,9 +122,38 @@ impl CloseReason {
         Some(reason.into())
     }
 
-    /// Whether an operator has to look: which process may speak for a number is not what it should be.
+    /// Whether it is about which process may speak for a number.
     pub(crate) fn is_alarm(&self) -> bool {
         matches!(self, Self::Unwelcome { .. } | Self::TurnedAway { .. })
+    }
+
+    /// Whether one of the two ends refuses the other for what it is: no further attempt will do better until an operator has
+    /// looked.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unwelcome { .. }
+            | Self::TurnedAway { .. }
+            | Self::WrongCluster { .. }
+            | Self::WrongPeer { .. }
+            | Self::WrongRole { .. }
+            | Self::Frame(FrameError::Version(_)) => true,
+            Self::ByPeer
+            | Self::WithinFrame
+            | Self::Io(_)
+            | Self::Frame(_)
+            | Self::HelloTimeout
+            | Self::FrameTimeout
+            | Self::TooMuchUnfinished
+            | Self::NoHello(_)
+            | Self::InvalidHello { .. }
+            | Self::Replaced
+            | Self::GivenUp
+            | Self::NotAllowed { .. }
+            | Self::OutboxFull { .. }
+            | Self::OutboxesFull { .. }
+            | Self::TooManyQuestions
+            | Self::Stopping => false,
+        }
     }
 }
 
@@ -149,8 +179,8 @@ pub(crate) struct Connection {
     pub(crate) is_asked: bool,
     /// Who is at the other end, once it has said so.
     pub(crate) node: Cell<Option<NodeId>>,
-    /// The process that it announced.
-    pub(crate) process: Cell<Process>,
+    /// What it said first.
+    pub(crate) hello: Cell<Option<Hello>>,
     /// Whether what it says is heard: it is welcome, and no later connection has taken its place.
     pub(crate) is_heard: Cell<bool>,
     pub(crate) outbox: RefCell<Outbox>,
@@ -185,7 +215,7 @@ impl Connection {
             opened_us,
             is_asked,
             node: Cell::new(None),
-            process: Cell::new(Process::NONE),
+            hello: Cell::new(None),
             is_heard: Cell::new(false),
             outbox: RefCell::default(),
             asked: Asked::default(),
@@ -201,6 +231,11 @@ impl Connection {
             unfinished_since_us: Cell::new(0),
             is_paused: Cell::new(false),
         }
+    }
+
+    /// The process that it announced.
+    pub(crate) fn process(&self) -> Process {
+        self.hello.get().map_or(Process::NONE, |hello| hello.process)
     }
 
     /// Ends the connection; the first reason stays.
@@ -281,10 +316,12 @@ impl Connection {
 /// What became of a connection.
 pub(crate) struct Served {
     pub(crate) reason: CloseReason,
-    /// Who it was, if it said so.
+    /// Who it was, if it said so and could be that one.
     pub(crate) node: Option<NodeId>,
-    /// Whether it was welcome, too.
-    pub(crate) was_welcome: bool,
+    /// What it said first.
+    pub(crate) hello: Option<Hello>,
+    /// Whether each was welcome to the other.
+    pub(crate) was_met: bool,
 }
 
 /// Runs a connection to its end.
@@ -306,7 +343,12 @@ pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, 
     }
     let reason = connection.closed.borrow_mut().take().unwrap_or(CloseReason::ByPeer);
     links::ended(&hub, &connection, &reason);
-    Served { reason, node: connection.node.get(), was_welcome: connection.asked.was_welcome.get() }
+    Served {
+        reason,
+        node: connection.node.get(),
+        hello: connection.hello.get(),
+        was_met: connection.asked.is_met.get(),
+    }
 }
 
 /// Writes what the outbox lets go, one write at a time; meanwhile the next bytes collect.

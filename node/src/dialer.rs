@@ -1,54 +1,64 @@
-//! Keeps one connection to a configured participant, for ever. Only the first failure in a row is
-//! written down. Not here: what is told of a connection that was there and has ended (`links`).
+//! Keeps one connection to a configured participant, for ever. Why an attempt fails is written down once for each reason, as
+//! an error if the two refuse each other. Not here: what is told of a connection that was there and has ended (`links`).
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::NodeId;
 use tokio_uring::net::TcpStream;
 
-use crate::connection::serve;
+use crate::connection::{Served, serve};
 use crate::greeting::Expected;
 use crate::hub::Hub;
 use crate::limits::{DIAL_PAUSE_MAX, DIAL_PAUSE_MIN, DIAL_TIMEOUT};
 use crate::listener::tune;
+use crate::reasons::Who;
 
 /// Dials until the node stops. May be aborted at any time: the connection itself is a task of its own.
 pub(crate) async fn dial_for_ever(hub: Rc<Hub>, participant: u32, place: String) {
     let mut pause = Pause::new(hub.clock.now().0 ^ u64::from(participant).rotate_left(32));
-    let mut is_failing = false;
     while !hub.is_stopping.get() {
         let started = Instant::now();
-        let (reason, was_connected) = dial(&hub, participant, &place).await;
+        let dialled = dial(&hub, participant, &place).await;
         if hub.is_stopping.get() {
             return;
         }
+        let was_met = dialled.as_ref().is_ok_and(|served| served.was_met);
         // One that comes and goes at once is not to be dialled, nor written down, at full speed.
-        if was_connected && started.elapsed() > DIAL_PAUSE_MAX {
+        if was_met && started.elapsed() > DIAL_PAUSE_MAX {
             pause.reset();
         }
-        if is_failing || was_connected {
-            tracing::debug!(participant, address = place, reason, "still not connected");
-        } else if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {
-            tracing::warn!(participant, address = place, reason, withheld, "not connected; trying again for ever");
-        }
-        is_failing = true;
+        tell(&hub, participant, &place, &dialled);
         tokio::time::sleep(pause.next()).await;
     }
 }
 
-/// Connects and stays; says why it ended, and whether the participant was ever there.
-async fn dial(hub: &Rc<Hub>, participant: u32, place: &str) -> (String, bool) {
-    let (stream, address) = match connect(place).await {
-        Ok(connected) => connected,
-        Err(error) => return (error.to_string(), false),
+/// Writes down why the participant is not connected, if that is news.
+fn tell(hub: &Hub, participant: u32, place: &str, dialled: &Result<Served, String>) {
+    let who = Who::Node(NodeId::participant(participant));
+    let reason = match dialled {
+        Ok(served) if served.reason.is_refusal() => {
+            return hub.tell_refusal(who, place, &served.reason, served.hello);
+        }
+        // That it is gone was told.
+        Ok(served) if served.was_met => return,
+        Ok(served) => served.reason.to_string(),
+        Err(reason) => reason.clone(),
     };
-    let serving = tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Participant(participant)));
-    match serving.await {
-        Ok(served) => (served.reason.to_string(), served.was_welcome),
-        Err(error) => (error.to_string(), false),
+    if hub.reasons.failed(who, &reason).is_none() {
+        tracing::debug!(participant, address = place, reason, "still not connected");
+    } else if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {
+        tracing::warn!(participant, address = place, reason, withheld, "not connected; trying again for ever");
     }
+}
+
+/// Connects and stays; what became of the connection, or why there was none.
+async fn dial(hub: &Rc<Hub>, participant: u32, place: &str) -> Result<Served, String> {
+    let (stream, address) = connect(place).await.map_err(|error| error.to_string())?;
+    let serving = tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Participant(participant)));
+    serving.await.map_err(|error| error.to_string())
 }
 
 /// Connects within a bound of time. With tokio's own socket, because that one may be given up at any

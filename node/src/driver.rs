@@ -154,6 +154,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
             {
                 continue;
             }
+            if !matches!(message, Message::Hello(_)) {
+                links::answered(&hub, from, &connection);
+            }
             // One that was refused, or whose place another one has taken, is not heard.
             if connection.is_heard.get()
                 && let Some(message) = peers.pass_or_keep(&connection, message)
@@ -168,7 +171,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
 
     /// Lets a process that is welcome take its place, and refuses any other; whether it was welcome.
     fn introduce(&self, node: NodeId, connection: &Rc<Connection>, peers: &mut Peers) -> bool {
-        let (process, address) = (connection.process.get(), connection.address);
+        let (process, address) = (connection.process(), connection.address);
         let is_client = node.role() == Role::Client;
         if !is_client && let Err(unwelcome) = self.machine.welcome(node, process) {
             connection.refuse(CloseReason::Unwelcome { node, process, unwelcome });
@@ -177,8 +180,6 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         peers.introduce(node, connection);
         if is_client {
             tracing::debug!(peer = %node, %address, "connected");
-        } else {
-            links::connected(&self.hub, node, connection);
         }
         true
     }

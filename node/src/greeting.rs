@@ -28,6 +28,7 @@ pub(crate) fn greet(
     let &Message::Hello(hello) = first else {
         return Err(CloseReason::NoHello(roles::name(first)));
     };
+    connection.hello.set(Some(hello));
     let own = hub.hello;
     if hello.cluster != own.cluster {
         return Err(CloseReason::WrongCluster { found: hello.cluster, own: own.cluster });
@@ -44,7 +45,6 @@ pub(crate) fn greet(
         },
     };
     connection.node.set(Some(node));
-    connection.process.set(hello.process);
     Ok(())
 }
 

@@ -1,17 +1,19 @@
 //! What the driver and the tasks of all connections share. One thread, so no locks.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use protocol::Message;
 use protocol::message::Hello;
+use protocol::{Message, NodeId, Role};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::connection::{Connection, Served};
+use crate::connection::{CloseReason, Connection, Served};
 use crate::links::Links;
 use crate::peers::Peers;
+use crate::reasons::{Reasons, Who};
 use crate::warning::WarningLimit;
 
 pub(crate) struct Hub {
@@ -32,6 +34,7 @@ pub(crate) struct Hub {
     pub(crate) links: Links,
     /// Those of them that say that a process has been superseded, or is refused for another one.
     pub(crate) successions: Cell<u64>,
+    pub(crate) reasons: Reasons,
 }
 
 impl Hub {
@@ -48,27 +51,44 @@ impl Hub {
             alarms: WarningLimit::default(),
             links: Links::default(),
             successions: Cell::new(0),
+            reasons: Reasons::default(),
         }
     }
 
     /// Writes down why an accepted connection has ended.
-    pub(crate) fn log_end(&self, address: std::net::SocketAddr, served: &Served) {
+    pub(crate) fn log_end(&self, address: SocketAddr, served: &Served) {
         use crate::connection::CloseReason::{ByPeer, Stopping};
         let reason = &served.reason;
-        match (reason, served.node) {
-            (ByPeer | Stopping, node) => {
-                tracing::debug!(%address, node = node.map(tracing::field::display), %reason, "connection ended");
-            }
-            (_, node) if reason.is_alarm() => {
-                if let Some(withheld) = self.alarms.pass(self.clock.now().0) {
-                    tracing::error!(%address, node = node.map(tracing::field::display), %reason, withheld, "connection refused");
-                }
-            }
-            (_, node) => {
-                if let Some(withheld) = self.warnings.pass(self.clock.now().0) {
-                    tracing::warn!(%address, node = node.map(tracing::field::display), %reason, withheld, "connection closed");
-                }
-            }
+        let node = served.node.map(tracing::field::display);
+        let is_client = served.hello.is_some_and(|hello| hello.role == Role::Client);
+        if matches!(reason, ByPeer | Stopping) {
+            tracing::debug!(%address, node, %reason, "connection ended");
+        } else if reason.is_refusal() && !is_client {
+            let who = match served.hello {
+                Some(Hello { role: Role::Coordinator, node, .. }) => Who::Node(NodeId::coordinator(node)),
+                Some(Hello { role: Role::Participant, node, .. }) => Who::Node(NodeId::participant(node)),
+                Some(Hello { role: Role::Client, .. }) | None => Who::Host(address.ip()),
+            };
+            self.tell_refusal(who, &address.to_string(), reason, served.hello);
+        } else if let Some(withheld) = self.warnings.pass(self.clock.now().0) {
+            tracing::warn!(%address, node, %reason, withheld, "connection closed");
         }
+    }
+
+    /// Writes down that one end refuses the other for what it is, with the two processes, if that is news.
+    pub(crate) fn tell_refusal(&self, who: Who, address: &str, reason: &CloseReason, peer: Option<Hello>) {
+        let Some(repeated) = self.reasons.failed(who, &reason.to_string()) else {
+            return tracing::debug!(address, %reason, "refused again");
+        };
+        // Whether it may speak for a number is told apart, so that strangers cannot use up what that may say.
+        let limit = if reason.is_alarm() { &self.alarms } else { &self.warnings };
+        let Some(withheld) = limit.pass(self.clock.now().0) else { return };
+        let Hello { role, node, process, .. } = self.hello;
+        let peer_process = peer.map(|hello| tracing::field::display(hello.process));
+        let peer = peer.map_or_else(|| who.to_string(), |hello| format!("{} {}", hello.role, hello.node));
+        tracing::error!(
+            peer, peer_process, own = format!("{role} {node}"), own_process = %process, address, %reason, repeated, withheld,
+            "refused; this is told once, and nothing is said between the two until it is set right"
+        );
     }
 }

@@ -43,6 +43,7 @@ mod memory;
 mod node;
 mod outbox;
 mod peers;
+mod reasons;
 mod ring;
 mod roles;
 mod scrub;

@@ -61,6 +61,9 @@ pub const SILENT_US: u64 = 3_000_000;
 /// Nodes that are remembered to be gone, so that it can be told when they are back: all that a participant serves, and more.
 pub const GONE_NODES_MAX: usize = 1_024;
 
+/// Reasons why a node is not connected that are remembered, so that each is told once: more than take turns.
+pub const REASONS_MAX: usize = 8;
+
 /// Pause after the system refused to accept a connection (no file descriptors, no memory).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -1,7 +1,7 @@
 //! What is told of the connections to other nodes: that one is gone, stands still, or is back.
 //!
 //! Invariants: each change is told once; what is remembered of nodes is bounded, whatever numbers strangers give themselves. Not
-//! here: clients, who come and go; why an attempt to connect fails (`dialer`); what a machine does about silence.
+//! here: clients, who come and go; why an attempt to connect fails (`reasons`); what a machine does about silence.
 
 use std::cell::{Cell, RefCell};
 
@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::connection::{CloseReason, Connection};
 use crate::hub::Hub;
 use crate::limits::{GONE_NODES_MAX, SILENT_US};
+use crate::reasons::Who;
 
 /// Nodes that are gone.
 #[derive(Default)]
@@ -36,8 +37,8 @@ pub(crate) struct Asked {
     since_us: Cell<Option<u64>>,
     /// It was told that the node stands still.
     is_told: Cell<bool>,
-    /// Whether the node was welcome here: what was refused cannot be gone.
-    pub(crate) was_welcome: Cell<bool>,
+    /// Whether each has taken the other for the node that it says it is: what was refused cannot be gone.
+    pub(crate) is_met: Cell<bool>,
 }
 
 impl Asked {
@@ -77,17 +78,22 @@ impl Asked {
     }
 }
 
-/// A node has said who it is.
-pub(crate) fn connected(hub: &Hub, node: NodeId, connection: &Connection) {
-    connection.asked.was_welcome.set(true);
-    let (address, epoch, now) = (connection.address, connection.process.get().epoch, hub.clock.now().0);
+/// A node has said something after its hello: it was welcome here, and so was this one there. That it is there again is told
+/// as loudly as that it was not.
+pub(crate) fn answered(hub: &Hub, node: NodeId, connection: &Connection) {
+    if node.role() == Role::Client || !connection.is_heard.get() || connection.asked.is_met.replace(true) {
+        return;
+    }
+    let (address, epoch, now) = (connection.address, connection.process().epoch, hub.clock.now().0);
     let gone_us = hub.links.gone.borrow_mut().remove(&node);
+    let failed_attempts = hub.reasons.over(Who::Node(node));
     let Some(withheld) = hub.warnings.pass(now) else { return };
     match gone_us {
-        None => tracing::info!(peer = %node, %address, epoch, withheld, "connected"),
+        None if failed_attempts == 0 => tracing::info!(peer = %node, %address, epoch, withheld, "connected"),
+        None => tracing::warn!(peer = %node, %address, epoch, failed_attempts, withheld, "connected"),
         Some(since_us) => {
             let gone_ms = now.saturating_sub(since_us) / 1_000;
-            tracing::info!(peer = %node, %address, epoch, gone_ms, withheld, "connected again");
+            tracing::warn!(peer = %node, %address, epoch, gone_ms, failed_attempts, withheld, "connected again");
         }
     }
 }
@@ -95,7 +101,7 @@ pub(crate) fn connected(hub: &Hub, node: NodeId, connection: &Connection) {
 /// A connection has ended, and no other one took its place.
 pub(crate) fn ended(hub: &Hub, connection: &Connection, reason: &CloseReason) {
     let Some(node) = connection.node.get().filter(|node| node.role() != Role::Client) else { return };
-    if !connection.asked.was_welcome.get() || hub.is_stopping.get() || hub.peers.borrow().is_connected(node) {
+    if !connection.asked.is_met.get() || hub.is_stopping.get() || hub.peers.borrow().is_connected(node) {
         return;
     }
     let mut gone = hub.links.gone.borrow_mut();
@@ -112,7 +118,7 @@ pub(crate) fn heard(hub: &Hub, connection: &Connection) {
     if let Some(silent_us) = connection.asked.heard(hub.clock.now().0)
         && let Some(node) = connection.node.get()
     {
-        tracing::info!(peer = %node, silent_ms = silent_us / 1_000, "answers again");
+        tracing::warn!(peer = %node, silent_ms = silent_us / 1_000, "answers again");
     }
 }
 

@@ -139,7 +139,7 @@ impl MemoryWatch {
     fn judge(&mut self, needed: u64, table: &Table) -> bool {
         if needed < self.budget.bytes / 100 * MEMORY_FREED_PERCENT {
             if self.peak > 0 {
-                tracing::info!(needed, budget = self.budget.bytes, "there is memory again");
+                tracing::warn!(needed, budget = self.budget.bytes, "there is memory again");
             }
             self.peak = 0;
             table.limit(None);

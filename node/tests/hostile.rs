@@ -5,7 +5,7 @@
 mod world;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use protocol::frame::{self, FRAME_HEADER_BYTES};
@@ -275,4 +275,31 @@ fn a_flood_of_bad_connections_is_counted_not_written() {
     std::thread::sleep(Duration::from_millis(100));
     let warnings = node.log().matches("connection closed").count();
     assert!((1..=20).contains(&warnings), "{warnings} warnings");
+}
+
+#[test]
+fn a_participant_of_another_version_is_one_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (attempted, attempts) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(&changed(|header| header[4] = 99));
+            let _ = attempted.send(());
+            let _ = stream.read(&mut [0; 1_024]);
+        }
+    });
+    let data = TempDir::new().unwrap();
+    let mut config = config(Role::Coordinator, 1, "127.0.0.1:0", data.path());
+    config.peers = vec![(1, address.to_string())];
+    let node = Running::coordinator(config);
+    for _ in 0..4 {
+        attempts.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+    let log = node.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    let told = ["the peer speaks version 99", "run the same version", "participant 1", &address.to_string()];
+    assert!(told.iter().all(|told| errors[0].contains(told)), "{log}");
 }

@@ -53,8 +53,8 @@ fn two_nodes_talk_stop_and_remember() {
     // The epoch grows with each start, and is durable before it is announced.
     c.stop();
     let c = coordinator(c_data.path(), &address);
-    p.wait_for_log("epoch=2");
     assert_eq!(Client::connect(c.address).ask(8), TxnStatus::Committed);
+    p.wait_for_log("epoch=2");
 }
 
 fn assert_ends_with_clean_seal(data: &Path) {

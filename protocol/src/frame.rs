@@ -36,7 +36,9 @@ pub enum FrameError {
     #[error("this is not the assent protocol: a frame begins with {0:02x?}")]
     NotOurs([u8; 4]),
     /// Another version speaks here.
-    #[error("the peer speaks version {0} of the protocol, this node version {WIRE_VERSION}")]
+    #[error(
+        "the peer speaks version {0} of the protocol, this node version {WIRE_VERSION}; run the same version of assent at both"
+    )]
     Version(u16),
     /// Bytes that this version leaves at zero hold something.
     #[error("the frame header's reserved bytes hold {0:#06x} instead of zero")]

@@ -1,4 +1,4 @@
-//! What a node logs of the others: each that is gone, stands still or is back, once.
+//! What a node logs of the others: each that is gone, stands still, is refused or is back, once.
 
 use std::time::{Duration, Instant};
 
@@ -55,14 +55,14 @@ fn a_node_that_stands_still_is_gone_or_is_back_is_told_once_by_the_others() {
         assert!(!silent.contains("unanswered=0"), "{silent}");
         cluster.participants[0].thaw();
         waiting.await.expect("it commits when the participant goes on");
-        told_once(&cluster.coordinator, &["INFO", "answers again", "peer=p1"]).await;
+        told_once(&cluster.coordinator, &["WARN", "answers again", "peer=p1"]).await;
 
         cluster.participants[1].kill();
         let waiting = submit(&client, 3);
         told_once(&cluster.coordinator, &["WARN", "gone", "peer=p2"]).await;
         cluster.participants[1].start();
         waiting.await.expect("it commits when the participant is back");
-        let back = told_once(&cluster.coordinator, &["INFO", "connected again", "peer=p2"]).await;
+        let back = told_once(&cluster.coordinator, &["WARN", "connected again", "peer=p2"]).await;
         assert!(back.contains("gone_ms="), "{back}");
 
         cluster.coordinator.kill();
@@ -72,10 +72,63 @@ fn a_node_that_stands_still_is_gone_or_is_back_is_told_once_by_the_others() {
         }
         cluster.coordinator.start();
         for participant in &cluster.participants {
-            told_once(participant, &["INFO", "connected again", "peer=c1"]).await;
+            told_once(participant, &["WARN", "connected again", "peer=c1"]).await;
         }
     });
     // Nobody who is asked to stop is missed by itself.
     assert!(cluster.coordinator.terminate().success());
     assert!(lines_with(&cluster.coordinator, &["WARN", "gone", "peer=p1"]).is_empty());
+}
+
+fn processes_in(line: &str) -> usize {
+    line.matches("epoch ").count()
+}
+
+#[test]
+fn a_node_that_is_refused_is_one_error_at_both_ends_until_it_is_right_again() {
+    let mut cluster = Cluster::start(2, &["--log-level", "warn"]);
+    let second = cluster.coordinator.twin("second", &cluster.folder().join("second"), &[]);
+    let foreign = cluster.coordinator.twin(
+        "foreign",
+        &cluster.folder().join("foreign"),
+        &["--cluster-id".to_owned(), "2".to_owned()],
+    );
+    run(async {
+        // They meet before anything is replaced.
+        submit(&connect(&cluster.coordinator.address).await, 1).await.expect("it commits");
+        // A participant's directory is replaced by an empty one while its coordinator runs.
+        let (data, kept) = (cluster.participants[0].data.clone(), cluster.folder().join("kept"));
+        assert!(cluster.node(1).terminate().success());
+        std::fs::rename(&data, &kept).expect("it is put aside");
+        cluster.node(1).start();
+        for node in [&cluster.coordinator, &cluster.participants[0]] {
+            let refused = told_once(node, &["ERROR", "refused", "other-log"]).await;
+            assert!(processes_in(&refused) >= 2 && refused.contains("bring the directory back"), "{refused}");
+            assert!(refused.contains("participant 1") && refused.contains("coordinator 1"), "{refused}");
+        }
+        assert!(cluster.node(1).terminate().success());
+        std::fs::remove_dir_all(&data).expect("it is removed");
+        std::fs::rename(&kept, &data).expect("it is put back");
+        cluster.node(1).start();
+        let back = told_once(&cluster.coordinator, &["WARN", "connected again", "peer=p1"]).await;
+        assert!(back.contains("failed_attempts=") && !back.contains("failed_attempts=0"), "{back}");
+
+        // A coordinator that its participants refuse, and one of another cluster.
+        let mut second = second;
+        second.start();
+        for peer in ["participant 1", "participant 2"] {
+            let refused = told_once(&second, &["ERROR", "refused", "other-log", peer]).await;
+            assert!(processes_in(&refused) >= 2, "{refused}");
+        }
+        assert!(lines_with(&second, &["gone"]).is_empty() && lines_with(&second, &["connected"]).is_empty());
+        told_once(&cluster.participants[1], &["ERROR", "refused", "other-log"]).await;
+        second.kill();
+        let mut foreign = foreign;
+        foreign.start();
+        for (node, peer) in [(&foreign, "participant 2"), (&cluster.participants[1], "coordinator 1")] {
+            let refused = told_once(node, &["ERROR", "refused", "this node to cluster", peer]).await;
+            assert!(processes_in(&refused) >= 2 && refused.contains("--cluster-id"), "{refused}");
+        }
+    });
+    assert_eq!(lines_with(&cluster.participants[1], &["WARN", "gone"]), [""; 0], "the good one was there all the time");
 }
