@@ -22,6 +22,7 @@ Without --data, the cluster lives in a new folder of the working directory, whic
 With --data, it can be started again with the same number of participants, and has what it had.
 A node that ends by itself is told of and started again, at most 5 times within a minute; one that ends with exit code 2 or 4
 is not, and then the cluster stops.
+It ends when its terminal is closed (SIGHUP), as at Ctrl-C; `nohup` lets it go on.
 The participants listen on ports that are free at the moment.
 
 Example: assent cluster --participants 3 --data my-cluster";
@@ -55,7 +56,7 @@ pub(crate) struct ClusterArgs {
     pub(crate) json: bool,
 }
 
-/// Runs until Ctrl-C, SIGTERM, SIGQUIT, or the end of a node that cannot be kept up.
+/// Runs until Ctrl-C, SIGTERM, SIGQUIT, SIGHUP, or the end of a node that cannot be kept up.
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut interrupt = std::pin::pin!(crate::interrupt::wait());

@@ -9,9 +9,10 @@ use client::ClientError;
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0  done
-  1  the answer is no: refused, aborted, not found, an audit that does not add up, a line not applied
+  1  the answer is no: refused, aborted (also at its deadline, as when a participant is down: nothing of it happened),
+     not found, an audit that does not add up, a line not applied
   2  a wrong flag, argument or setting
-  3  a node cannot be reached or started, or did not answer in time
+  3  a node cannot be reached or started, or there was no answer: what became of a transaction may be unknown
   4  the disk failed: the log of a node is damaged or could not be written
 `assent wal verify` has its own: 0 sound, 1 torn tail, 2 damage, 3 not checked";
 

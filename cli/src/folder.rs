@@ -54,7 +54,7 @@ impl Drop for TemporaryFolder {
             && !self.gone
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            eprintln!("assent: {}: cannot remove it: {error}", self.path.display());
+            crate::output::complain(&format!("{}: cannot remove it: {error}", self.path.display()));
         }
     }
 }

@@ -1,16 +1,31 @@
 //! Standard output: for people, or one JSON document a line.
 //!
-//! Invariant: a reader that has gone away (`| true`) changes neither what a command does nor its
-//! exit code; any other failure to write is told.
+//! Invariants: a reader that has gone away (`| true`, a terminal that was closed) changes neither what a command does nor its
+//! exit code, any other failure to write is told; after SIGHUP no writing takes longer than [`HUNG_UP_WAIT`].
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
+
+/// How long something is written, all told, once the terminal may be gone.
+const HUNG_UP_WAIT: Duration = Duration::from_secs(1);
+
+/// SIGHUP has come: what is written may have no reader.
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
+
+/// Since then something could not be written in time; nothing more is.
+static DEAF: AtomicBool = AtomicBool::new(false);
 
 /// How a command speaks.
 #[derive(Clone, Copy, Debug)]
@@ -33,16 +48,43 @@ impl Output {
 
 /// Prints one line, if its reader is still there.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    match write_line(&mut io::stdout().lock(), text) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+    match write(format!("{text}\n"), io::stdout) {
+        Err(error) if has_gone(&error, io::stdout()) => Ok(()),
         written => Ok(written?),
     }
 }
 
-fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
+/// The terminal may be gone: from now on nobody is waited for.
+pub(crate) fn hung_up() {
+    HUNG_UP.store(true, Ordering::Relaxed);
+}
+
+/// Writes a text whole. After SIGHUP a thread of its own does it, and is given up when it is not done in time.
+fn write<W: Write>(text: String, out: impl FnOnce() -> W + Send + 'static) -> io::Result<()> {
+    let write = move || {
+        let mut out = out();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    };
+    if !HUNG_UP.load(Ordering::Relaxed) {
+        return write();
+    }
+    if DEAF.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let (done_to, done) = channel();
+    // Nobody waits any more for what comes too late.
+    std::thread::Builder::new().spawn(move || _ = done_to.send(write()))?;
+    done.recv_timeout(HUNG_UP_WAIT).unwrap_or_else(|_| {
+        DEAF.store(true, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Whether nobody can read what was written: the other end of a pipe is closed, or the terminal is.
+fn has_gone(error: &io::Error, out: impl AsFd) -> bool {
+    let is_device = || fstat(out).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
+    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(Errno::IO.raw_os_error()) && is_device()
 }
 
 /// Prints one line, if anyone listens.
@@ -52,13 +94,13 @@ pub(crate) fn line_if_heard(text: &str) {
 
 /// Prints one line on standard error as it is, if anyone listens.
 pub(crate) fn line_on_stderr(text: &str) {
-    let _ = write_line(&mut io::stderr(), text);
+    let _ = write(format!("{text}\n"), io::stderr);
 }
 
 /// Complains in one line on standard error, if anyone listens.
 pub(crate) fn complain(message: &str) {
     if let Some(line) = crate::logs::complain(format!("assent: {message}\n")) {
-        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = write(line, io::stderr);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use client::{Options, PeerChanged, PeerRequest, change_peer};
 use protocol::message::PeerChange;
@@ -12,6 +11,7 @@ use serde_json::json;
 use crate::connect::runtime;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::values::{parse_address, parse_switch};
 
 const REPLACE_HELP: &str = "\
 Examples:
@@ -46,13 +46,13 @@ enum Peer {
 #[derive(Args, Debug)]
 struct Places {
     /// Address of a node that knew it; repeat it for each.
-    #[arg(long = "at", value_name = "ADDR", required = true)]
+    #[arg(long = "at", value_name = "ADDR", required = true, value_parser = parse_address)]
     at: Vec<String>,
     /// Number of the cluster.
     #[arg(long, env = "ASSENT_CLUSTER_ID", value_name = "N", default_value_t = 1)]
     cluster_id: u64,
     /// Print JSON, one document a node.
-    #[arg(long, env = "ASSENT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     json: bool,
 }
 

@@ -59,7 +59,7 @@ pub enum ClientError {
     /// The transaction was sent, and no answer came until after its deadline. Whether it happened
     /// is to be asked with its id.
     #[error(
-        "the outcome of transaction {txn} at {address} is unknown: {why}; ask for its status, or submit it again under the same id"
+        "the outcome of transaction {txn} at {address} is unknown: {why}; when its participants are up, ask for its status, or submit it again under the same id"
     )]
     Unknown {
         /// Which.

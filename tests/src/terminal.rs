@@ -13,9 +13,10 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A new one.
+    /// A new one. No process under test inherits this end, so dropping it closes the terminal.
     pub fn open() -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
+        let keyboard =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo terminal");
         grantpt(&keyboard).and_then(|()| unlockpt(&keyboard)).expect("its other end");
         let name = ptsname(&keyboard, Vec::new()).expect("its name").into_string().expect("text");
         Self { keyboard: keyboard.into(), name }

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// Both documents, each if it was asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Documents {
     json: Option<Place>,
     report: Option<Place>,
@@ -50,6 +50,25 @@ impl Documents {
     /// Whether standard output is taken.
     pub(crate) fn take_stdout(&self) -> bool {
         [&self.json, &self.report].into_iter().any(|place| *place == Some(Place::Stdout))
+    }
+
+    /// Where the figures of an incomplete run go: beside what holds something already. Also each file that stays as it is, and
+    /// the one beside it.
+    pub(crate) fn beside_earlier(&self) -> (Self, Vec<(PathBuf, PathBuf)>) {
+        let mut kept = Vec::new();
+        let mut beside = |place: &Option<Place>, other: &Option<Place>| match place {
+            Some(Place::File(path)) if holds_something(path) => {
+                let is_free =
+                    |path: &PathBuf| fs::symlink_metadata(path).is_err() && *other != Some(Place::File(path.clone()));
+                let free = (1..).map(|count| incomplete_name(path, count)).find(is_free)?;
+                kept.push((path.clone(), free.clone()));
+                Some(Place::File(free))
+            }
+            Some(Place::File(_) | Place::Stdout | Place::Special(_)) | None => place.clone(),
+        };
+        let json = beside(&self.json, &self.report);
+        let report = beside(&self.report, &json);
+        (Self { json, report }, kept)
     }
 
     /// Writes both. The one is written though the other cannot be.
@@ -114,6 +133,18 @@ impl Place {
                 .map_err(|error| cannot(said(&error))),
         }
     }
+}
+
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() > 0)
+}
+
+/// `r3.json` becomes `r3.incomplete.json`, then `r3.incomplete-2.json`.
+fn incomplete_name(path: &Path, count: u32) -> PathBuf {
+    let part = |name: Option<&std::ffi::OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, number) = (part(path.file_stem()), if count > 1 { format!("-{count}") } else { String::new() });
+    let extension = path.extension().map(|extension| format!(".{}", part(Some(extension)))).unwrap_or_default();
+    path.with_file_name(format!("{stem}.incomplete{number}{extension}"))
 }
 
 /// Gives a file new content, whole or not at all.
@@ -219,6 +250,26 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(folder.names(), ["figures.json"]);
+    }
+
+    #[test]
+    fn an_incomplete_run_replaces_nothing_that_holds_something() {
+        let folder = Folder::new();
+        let (json, page) = (folder.0.join("r3.json"), folder.0.join("page"));
+        fs::write(&json, "earlier").unwrap();
+        fs::write(&page, "").unwrap();
+        let documents = Documents::check(Some(&json), Some(&page)).unwrap();
+        for name in ["r3.incomplete.json", "r3.incomplete-2.json"] {
+            let (beside, kept) = documents.beside_earlier();
+            write(&beside, Ok(name)).unwrap();
+            assert_eq!(fs::read_to_string(folder.0.join(name)).unwrap(), name);
+            assert_eq!(kept[0].1.file_name().unwrap(), name);
+        }
+        assert_eq!(fs::read_to_string(&json).unwrap(), "earlier");
+        assert_eq!(
+            folder.names(),
+            ["page", "page.incomplete", "r3.incomplete-2.json", "r3.incomplete.json", "r3.json"]
+        );
     }
 
     #[test]

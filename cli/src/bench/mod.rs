@@ -47,7 +47,10 @@ use crate::interrupt::Interrupts;
 /// How long a bench that is interrupted goes on to count the money and to remove its accounts, each.
 const INTERRUPTED_WAIT: Duration = Duration::from_secs(2);
 
-/// How long the money may take to be counted, beyond the deadline of a transaction.
+/// The shortest deadline of what a bench has to do besides its run: to claim, open, count and remove its accounts.
+const ACCOUNTS_DEADLINE_MIN: Duration = Duration::from_secs(10);
+
+/// How long the money may take to be counted, beyond the deadline of that.
 const AUDIT_GRACE: Duration = Duration::from_secs(2);
 
 /// Which node has ended, and how, if one ever does.
@@ -128,7 +131,7 @@ impl Bench<'_> {
         };
         let closed = folder.map(TemporaryFolder::close).transpose();
         if let Ok(Some(Closed::Kept(path))) = &closed {
-            eprintln!("kept: {}", path.display());
+            crate::output::line_on_stderr(&format!("kept: {}", path.display()));
         }
         match (measured, ended) {
             // What failed on a node's end is told as that end.
@@ -173,7 +176,12 @@ impl Bench<'_> {
     }
 
     fn options(&self) -> Options {
-        Options { cluster: ClusterId(self.args.cluster_id), deadline: self.args.deadline, ..Options::default() }
+        Options { cluster: ClusterId(self.args.cluster_id), deadline: self.accounts_deadline(), ..Options::default() }
+    }
+
+    /// Of everything but the transactions of the run, which have `--deadline`.
+    fn accounts_deadline(&self) -> Duration {
+        self.args.deadline.max(ACCOUNTS_DEADLINE_MIN)
     }
 
     async fn prepare(&self, client: Client, namespace: Namespace) -> Result<Prepared, Failure> {
@@ -210,7 +218,8 @@ impl Bench<'_> {
                 signal = interrupts.next() => Cut::interrupted(signal),
             }
         };
-        let mut ran = runner::run(client.clone(), workload, &self.settings, self.args.seed, cut).await?;
+        let mut ran =
+            runner::run(client.clone(), workload, &self.settings, self.args.deadline, self.args.seed, cut).await?;
         let own_requests = requests_between(before, client.traffic());
         let money = self.settle(&client, namespace, &watch, &mut ran, interrupts, ended).await;
         let work = watch.work().map_err(|failure| ran.cut.get_or_insert(Cut::node(failure.to_string()))).ok();
@@ -237,7 +246,7 @@ impl Bench<'_> {
         let settle = async {
             watch.end().await;
             match cut {
-                None => self.audit(client, namespace, self.args.deadline + AUDIT_GRACE).await,
+                None => self.audit(client, namespace, self.accounts_deadline() + AUDIT_GRACE).await,
                 Some(cut) if cut.nodes_serve => {
                     Ok(self.audit(client, namespace, INTERRUPTED_WAIT).await.unwrap_or(None))
                 }
@@ -263,19 +272,27 @@ impl Bench<'_> {
                 Err(not_counted("someone has removed the accounts of this run (--remove-leftovers)".to_owned(), 1))
             }
             Ok(Err(failure)) => Err(not_counted(failure.to_string(), failure.code().max(1))),
-            Err(_) => Err(not_counted(format!("it was not done within {limit:?}; see --deadline"), 3)),
+            Err(_) => Err(not_counted(format!("it was not done within {limit:?}"), 3)),
         }
     }
 
     /// Writes the documents and prints the table; the exit code.
     fn tell(&self, result: &BenchResult, ran: &Ran) -> Result<(), Failure> {
         let json = || serde_json::to_string(result).map(|text| text + "\n").map_err(|error| error.to_string());
-        let written = self.documents.write(json, || page::page(&self.settings, result, &ran.figures));
-        let table = Table(result).to_string();
-        if self.documents.take_stdout() {
-            crate::output::line_on_stderr(&table);
+        let (documents, kept) =
+            if ran.cut.is_some() { self.documents.beside_earlier() } else { (self.documents.clone(), Vec::new()) };
+        let written = documents.write(json, || page::page(&self.settings, result, &ran.figures));
+        let mut text = Table(result).to_string();
+        if written.is_ok() {
+            for (earlier, beside) in kept {
+                let (earlier, beside) = (earlier.display(), beside.display());
+                text += &format!("\nthe incomplete figures are in {beside}; {earlier} keeps its earlier ones");
+            }
+        }
+        if documents.take_stdout() {
+            crate::output::line_on_stderr(&text);
         } else {
-            crate::output::line(&table)?;
+            crate::output::line(&text)?;
         }
         written?;
         match &ran.cut {

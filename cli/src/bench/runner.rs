@@ -53,6 +53,8 @@ pub(crate) struct Ran {
 struct Run {
     client: Client,
     workload: Workload,
+    /// Of each transaction.
+    deadline: Duration,
     schedule: Schedule,
     progress: Mutex<Progress>,
     own_cpu_before: Duration,
@@ -69,6 +71,7 @@ pub(crate) async fn run(
     client: Client,
     workload: Workload,
     settings: &Settings,
+    deadline: Duration,
     seed: u64,
     cut: impl Future<Output = Cut>,
 ) -> Result<Ran, Failure> {
@@ -76,7 +79,7 @@ pub(crate) async fn run(
     let schedule = Schedule::start(settings.duration, settings.rate)
         .map_err(|error| Failure::Start(format!("the system refuses a thread for the schedule: {error}")))?;
     let progress = Mutex::new(Progress { figures, unknown: Vec::new(), resolved: 0 });
-    let run = Arc::new(Run { client, workload, schedule, progress, own_cpu_before: own_cpu() });
+    let run = Arc::new(Run { client, workload, deadline, schedule, progress, own_cpu_before: own_cpu() });
     let mut clients = JoinSet::new();
     for number in 0..settings.clients {
         let run = Arc::clone(&run);
@@ -140,7 +143,7 @@ impl Run {
     async fn client(&self, mut rng: StdRng) {
         while let Some(start) = self.schedule.next().await {
             let plan = self.workload.plan(&mut rng);
-            let transaction = self.workload.transaction(plan);
+            let transaction = self.workload.transaction(plan).deadline(self.deadline);
             let id = transaction.id();
             let result = self.client.submit(transaction).await;
             let unreachable = matches!(result, Err(ClientError::Unreachable { .. }));
@@ -201,7 +204,9 @@ impl Run {
     /// Until it is known.
     async fn resolve(&self, plan: Plan, id: TxnId, start: Instant) {
         loop {
-            if let Ok(outcome) = self.client.submit(self.workload.transaction_again(plan, id)).await {
+            if let Ok(outcome) =
+                self.client.submit(self.workload.transaction_again(plan, id).deadline(self.deadline)).await
+            {
                 let mut progress = self.progress();
                 progress.resolved += 1;
                 count_outcome(&mut progress.figures, plan.kind, &outcome, Answered::Afterwards, start.elapsed());

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::bench::distribution::Distribution;
 use crate::bench::documents::is_stdout;
 use crate::connect::parse_deadline;
+use crate::values::parse_address;
 
 pub(crate) const AFTER_HELP: &str = "\
 A client is one outstanding transaction. Without --rate, each client begins the next one when the last has ended.
@@ -28,9 +29,10 @@ Presets (a flag overrides its preset):
 Each run has accounts of its own, so several can measure one cluster at the same time. What the nodes say of themselves
 (log, processor time) is of the whole cluster; the figures say how many transactions of others are in it.
 
-A run that is cut short (Ctrl-C, SIGTERM, a node that ends, or is silent for longer than --node-timeout) still prints
-what it has, marked INCOMPLETE with the reason. --json and --report replace an earlier file whole, and only once
-something was measured.
+A run that is cut short (Ctrl-C, SIGTERM, SIGHUP of a closed terminal, a node that ends, or is silent for longer than
+--node-timeout) still prints what it has, marked INCOMPLETE with the reason. A complete run replaces the files of --json and --report whole. An
+incomplete one replaces no file that holds something: its figures go beside it, to r3.incomplete.json for r3.json
+(-2, -3 if that is there), and the last line says where. If nothing was measured, nothing is written.
 
 The exit code is 0 only if the run is complete, the money is conserved, nothing failed, and every unknown outcome was
 found out. Incomplete: 1 if interrupted, 3 if a node or an answer is missing.
@@ -47,7 +49,7 @@ Examples:
 pub(crate) struct BenchArgs {
     /// Address of a running coordinator; without it, a cluster of its own is started in the
     /// working directory and removed at the end.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) coordinator: Option<String>,
     /// Number of the cluster.
     #[arg(long, env = "ASSENT_CLUSTER_ID", value_name = "N", default_value_t = 1)]
@@ -85,7 +87,7 @@ pub(crate) struct BenchArgs {
     /// Open loop: transactions begun per second.
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// How long the coordinator may try one transaction.
+    /// How long the coordinator may try one transaction of the run; the accounts are opened and counted within 10s or more.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_deadline)]
     pub(crate) deadline: Duration,
     /// Seed of the picks.

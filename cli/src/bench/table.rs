@@ -16,9 +16,10 @@ impl fmt::Display for Table<'_> {
         }
         write!(
             f,
-            "{}, {}, {:.1} s",
+            "{}, {}, {:.*} s",
             counted(result.participants, "participant"),
             counted(result.clients, "client"),
+            if result.duration_s < 1.0 { 3 } else { 1 },
             result.duration_s
         )?;
         match result.scheduled {

@@ -70,9 +70,11 @@ async fn status(connect: &ConnectArgs, id: TxnId) -> Result<(), Failure> {
         TxnStatus::Committed => ("committed", "committed"),
         TxnStatus::Aborted => ("aborted", "aborted: nothing of it happened"),
         TxnStatus::InProgress => ("in-progress", "in progress: not decided yet"),
-        TxnStatus::Unknown => {
-            ("unknown", "unknown: it never began, it was aborted, or it ended longer ago than outcomes are kept")
-        }
+        TxnStatus::Unknown => (
+            "unknown",
+            "unknown: it never began, it was aborted, it only read and the coordinator has started again since, or it \
+             ended longer ago than outcomes are kept",
+        ),
     };
     let json = json!({ "txn": id.to_string(), "status": name });
     connect.output().say(&json, sentence)?;

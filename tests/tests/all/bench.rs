@@ -147,20 +147,23 @@ impl Bench {
 }
 
 impl Ended {
-    fn json(&self) -> Value {
-        let text = fs::read_to_string(self.folder.path().join("work/json")).expect("the figures");
+    fn json(&self, name: &str) -> Value {
+        let text = fs::read_to_string(self.folder.path().join("work").join(name)).expect("the figures");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    fn page(&self) -> String {
-        fs::read_to_string(self.folder.path().join("work/page.html")).expect("the page")
+    fn page(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join("work").join(name)).expect("the page")
     }
 
-    /// Says the same in all three forms: that it is incomplete, and why.
+    /// Says the same in all three forms: that it is incomplete, and why. What was there before stays.
     fn assert_incomplete(&self, code: i32, why: &[&str]) -> Value {
         let said = format!("{}\n{}", self.stdout, self.stderr);
         assert_eq!(self.code, Some(code), "{said}");
-        let json = self.json();
+        self.assert_files_untouched();
+        let last = self.stdout.trim_end().lines().last().unwrap_or_default();
+        assert!(last.contains("page.incomplete.html") && last.contains("keeps its earlier ones"), "{said}");
+        let json = self.json("json.incomplete");
         assert_eq!(json["complete"], json!(false), "{json}");
         let reason = json["incomplete_because"].as_str().expect("a reason");
         for why in why {
@@ -168,14 +171,15 @@ impl Ended {
         }
         let first_line = reason.lines().next().expect("a line");
         assert!(self.stdout.starts_with(&format!("INCOMPLETE  {first_line}")), "{said}");
-        assert!(self.page().contains(&format!("<b>Incomplete</b>: {first_line}")), "{}", self.page());
+        let page = self.page("page.incomplete.html");
+        assert!(page.contains(&format!("<b>Incomplete</b>: {first_line}")), "{page}");
         assert_eq!(said.matches(first_line).count(), 1, "told once: {said}");
         json
     }
 
     fn assert_good(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
-        let json = self.json();
+        let json = self.json("json");
         let is = |field: &str, value: Value| assert_eq!(json[field], value, "{field}: {json}");
         is("complete", json!(true));
         is("incomplete_because", Value::Null);
@@ -189,6 +193,7 @@ impl Ended {
     fn assert_tidy(&self) {
         let entries = fs::read_dir(self.folder.path().join("work")).expect("its folder");
         let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.retain(|name| !["json.incomplete", "page.incomplete.html"].iter().any(|beside| name == beside));
         names.sort();
         assert_eq!(names, ["json", "page.html"]);
     }
@@ -319,6 +324,45 @@ fn ctrl_c_ends_the_bench_with_the_figures_so_far() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_the_bench_as_sigterm_does() {
+    let folder = new_folder();
+    let terminal = tests::terminal::Terminal::open();
+    let args = ["bench", "--participants", "2", "--duration", LONG, "--accounts", "200", "--clients", "8"];
+    // Its own session, so that the terminal is its own: closing it sends SIGHUP, and nothing can be written there any more.
+    let child = Command::new("setsid")
+        .arg("--ctty")
+        .arg(assent())
+        .args(args)
+        .args(["--json", "json"])
+        .current_dir(folder.path().join("work"))
+        .stdin(terminal.other_end())
+        .stdout(terminal.other_end())
+        .stderr(terminal.other_end())
+        .spawn()
+        .expect("setsid runs");
+    for name in ["stdout", "stderr"] {
+        fs::write(folder.path().join(name), "").expect("a file");
+    }
+    let mut bench = Bench { child, folder };
+    let nodes = bench.runs_on_own_nodes(3);
+    drop(terminal);
+    let ended = bench.end(END_WAIT);
+    assert_eq!(ended.code, Some(1));
+    let json = ended.json("json");
+    assert_eq!(json["incomplete_because"], json!("interrupted by SIGHUP"));
+    assert!(nodes.iter().all(|node| !Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists()));
+    let left = fs::read_dir(ended.folder.path().join("work")).expect("its folder").count();
+    assert_eq!(left, 1, "nothing but the figures");
+}
+
+#[test]
+fn a_deadline_too_short_for_anything_is_that_of_the_run_alone() {
+    let ended = Bench::start(&["--participants", "2", "--duration", "1s", "--deadline", "3ms"]).end(END_WAIT);
+    let json = ended.json("json");
+    assert_eq!((&json["complete"], &json["conserved"]), (&json!(true), &json!(true)), "{}", ended.stderr);
+}
+
+#[test]
 fn sigterm_ends_a_bench_at_a_running_cluster_and_leaves_nothing_there() {
     let cluster = Cluster::start(2, &[]);
     let mut bench = Bench::start(&["--coordinator", &cluster.coordinator.address, "--duration", LONG, "--rate", "500"]);
@@ -436,14 +480,14 @@ fn money_that_is_missing_and_accounts_that_are_gone_are_told() {
         assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
     });
     let ended = bench.end(Duration::from_secs(60));
-    let json = ended.json();
+    let json = ended.json("json");
     assert_eq!((ended.code, &json["complete"], &json["conserved"]), (Some(1), &json!(true), &json!(false)), "{json}");
     assert_eq!((&json["money"]["sum"], &json["money"]["below_zero"]), (&json!(200_000 - 1_000_000), &json!(1)));
     assert!(json["requests_of_others"].as_u64() >= Some(2), "{json}");
     let told =
         "NOT CONSERVED: 200 accounts hold -800000, 1 of them less than zero; 200 accounts with 200000 were opened";
     assert!(ended.stdout.contains(told) && ended.stderr.is_empty(), "{}\n{}", ended.stdout, ended.stderr);
-    assert!(ended.page().contains("NOT conserved"));
+    assert!(ended.page("page.html").contains("NOT conserved"));
 
     let mut bench = Bench::start(&args);
     bench.runs_at(address);
@@ -467,7 +511,7 @@ fn nodes_that_are_started_again_while_the_bench_runs_are_named() {
         node.start();
     }
     let ended = bench.end(Duration::from_secs(90));
-    let json = ended.json();
+    let json = ended.json("json");
     assert_eq!(json["complete"], json!(true), "{json}");
     assert_eq!(json["conserved"], json!(true), "{json}");
     let restarts = json["restarts"].as_array().expect("a list");
@@ -522,10 +566,10 @@ fn what_did_not_happen_is_null_and_a_dash() {
     assert!(ended.stdout.contains("- for each committed transaction"), "{}", ended.stdout);
     assert!(ended.stdout.contains("2 participants, 1 client, 1."), "{}", ended.stdout);
     assert!(
-        !ended.stdout.contains("scheduled") && !ended.page().contains("scheduled"),
+        !ended.stdout.contains("scheduled") && !ended.page("page.html").contains("scheduled"),
         "a closed loop has no schedule"
     );
-    assert!(ended.page().contains("no committed transaction"));
+    assert!(ended.page("page.html").contains("no committed transaction"));
     ended.assert_tidy();
 }
 

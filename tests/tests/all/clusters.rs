@@ -1,6 +1,6 @@
 //! `assent cluster`: child processes that are kept up, and directories that fit.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::processes::{assent, target_folder};
+use tests::terminal::Terminal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -139,6 +140,57 @@ fn a_killed_child_is_started_again_where_it_was_and_given_up_when_it_ends_too_of
         "{given_up}"
     );
     assert_eq!(running.end(), Some(3));
+}
+
+#[test]
+fn a_cluster_whose_terminal_is_closed_stops_and_leaves_nothing_unless_it_was_told_to_go_on() {
+    let start = |folder: &Path, prefix: &[&str]| {
+        let terminal = Terminal::open();
+        let mut words = prefix.iter().map(AsRef::as_ref).chain([assent().as_os_str()]);
+        let child = Command::new(words.next().expect("a program"))
+            .args(words)
+            .args(["cluster", "--listen", "127.0.0.1:0", "--participants", "2"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(terminal.other_end())
+            .stderr(terminal.other_end())
+            .spawn()
+            .expect("the binary starts");
+        let mut shown = String::new();
+        while !shown.contains("ready; Ctrl-C") {
+            let mut chunk = [0; 4_096];
+            let count = (&terminal.keyboard).read(&mut chunk).expect("the terminal shows something");
+            shown += &String::from_utf8_lossy(&chunk[..count]);
+        }
+        (Running { child, lines: channel().1 }, terminal)
+    };
+    let count = |folder: &Path| std::fs::read_dir(folder).expect("the folder").count();
+    let folder = tempfile::tempdir_in(target_folder()).expect("a folder");
+    let (mut running, terminal) = start(folder.path(), &[]);
+    let nodes = || {
+        ["participant-1", "participant-2", "coordinator-1"].map(|node| {
+            let root = std::fs::read_dir(folder.path()).expect("the folder").next();
+            root.and_then(|root| process_of(&running.child, &root.expect("a folder").path().join(node)))
+        })
+    };
+    let children = nodes();
+    assert!(children.iter().all(Option::is_some) && count(folder.path()) == 1);
+    // Whatever it says now, it says to nobody.
+    drop(terminal);
+    running.signal(Signal::HUP);
+    assert_eq!(running.end(), Some(0));
+    assert_eq!(count(folder.path()), 0, "its temporary folder is removed");
+    for child in children.into_iter().flatten() {
+        assert!(!Path::new(&format!("/proc/{}", child.as_raw_nonzero())).exists(), "its nodes have ended");
+    }
+
+    let (mut running, terminal) = start(folder.path(), &["sh", "-c", r#"trap '' HUP; exec "$@""#, "sh"]);
+    drop(terminal);
+    running.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(running.child.try_wait().expect("it can be waited for").is_none(), "as `nohup` has it");
+    running.signal(Signal::TERM);
+    assert_eq!((running.end(), count(folder.path())), (Some(0), 0));
 }
 
 #[test]

@@ -63,6 +63,49 @@ fn a_variable_with_a_value_that_is_none_is_a_wrong_setting() {
 }
 
 #[test]
+fn what_is_no_address_is_refused_wherever_it_is_given() {
+    for line in [
+        "stats ADDR",
+        "txn --coordinator ADDR get:k",
+        "bank --coordinator ADDR audit",
+        "bench --coordinator ADDR",
+        "bench --coordinator ADDR --remove-leftovers",
+        "replace participant 2 --at 127.0.0.1:1 --at ADDR",
+        "retire 7 --at ADDR",
+        "cluster --listen ADDR",
+        "participant --id 1 --data d --listen ADDR",
+        "coordinator --id 1 --data d --listen 127.0.0.1:0 --participant 1=ADDR",
+    ] {
+        for address in ["foo", "", ":7101", "localhost:", "localhost:port"] {
+            let refused = run(&line.replace("ADDR", address), &[]);
+            let told = said(&refused);
+            assert_eq!(refused.status.code(), Some(2), "{line} {address:?}: {told}");
+            // An empty word is missing for some; what is meant is told by all the same.
+            assert!(told.contains("127.0.0.1:7101"), "{line} {address:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_deadline_that_passes_while_a_participant_is_down_is_an_abort_or_unknown_as_the_help_says() {
+    let mut cluster = Cluster::start(2, &[]);
+    let everywhere: Vec<String> = (1..=16).map(|key| format!("put:k{key}=v")).collect();
+    let done = run(&format!("txn --coordinator {} {}", cluster.coordinator.address, everywhere.join(" ")), &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    cluster.node(1).kill();
+    let at = format!("txn --coordinator {} --deadline 300ms ", cluster.coordinator.address);
+    let aborted = run(&(at.clone() + &everywhere.join(" ")), &[]);
+    assert_eq!(aborted.status.code(), Some(1), "{}", said(&aborted));
+    assert!(said(&aborted).contains("a participant did not answer in time"), "{}", said(&aborted));
+    // Each of these is written by one participant alone, and some of them by the one that is down.
+    let alone: Vec<Output> = everywhere.iter().map(|put| run(&(at.clone() + put), &[])).collect();
+    let codes: Vec<Option<i32>> = alone.iter().map(|output| output.status.code()).collect();
+    assert!(codes.contains(&Some(0)) && codes.contains(&Some(3)) && !codes.contains(&Some(1)), "{codes:?}");
+    let unknown = alone.iter().find(|output| output.status.code() == Some(3)).map(said).unwrap_or_default();
+    assert!(unknown.contains("is unknown") && unknown.contains("when its participants are up"), "{unknown}");
+}
+
+#[test]
 fn an_unreachable_coordinator_is_said_once() {
     let refused = run("txn --coordinator 127.0.0.1:1 get:k", &[]);
     let told = said(&refused);
