@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::message::{Hello, Stats, Submit, TxnStatus};
-use protocol::{ClusterId, Operation, Reason, Refusal, Role, TxnId, operation};
+use protocol::{ClusterId, Reason, Refusal, Role, TxnId, operation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -12,7 +12,8 @@ use crate::backoff::Backoff;
 use crate::connection;
 use crate::error::ClientError;
 use crate::in_flight::{Answer, InFlight, Reply, Traffic, deadline_ms};
-use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, IN_FLIGHT_TXNS_MAX, IN_FLIGHT_UNIT_BYTES, QUESTIONS_MAX};
+use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, IN_FLIGHT_TXNS_MAX, LARGE_UNITS, QUESTIONS_MAX, units_of};
+use crate::retry_budget::RetryBudget;
 use crate::transaction::{Outcome, Transaction};
 
 /// How a client behaves.
@@ -51,6 +52,7 @@ struct Shared {
     options: Options,
     server: Hello,
     txn_room: Arc<Semaphore>,
+    retry_budget: RetryBudget,
     question_room: Arc<Semaphore>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -79,6 +81,7 @@ impl Client {
                 options,
                 server,
                 txn_room: Arc::new(Semaphore::new(IN_FLIGHT_TXNS_MAX)),
+                retry_budget: RetryBudget::new(Instant::now()),
                 question_room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
                 tasks: [keep, sweep],
             }),
@@ -104,7 +107,8 @@ impl Client {
     }
 
     /// Commits a transaction, or says why not. Survives lost connections and a coordinator that is
-    /// busy, until the transaction's deadline. Waits while [`IN_FLIGHT_TXNS_MAX`] are in flight.
+    /// busy, until the transaction's deadline: it is asked for again, as often as what the coordinator admits of this client
+    /// allows. Waits while [`IN_FLIGHT_TXNS_MAX`] are in flight.
     ///
     /// # Errors
     /// [`ClientError::Unknown`] if no answer came until after the deadline: the transaction may
@@ -117,23 +121,50 @@ impl Client {
         let until = Instant::now() + deadline.unwrap_or(shared.options.deadline);
         let mut backoff = Backoff::new(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX);
         let mut maybe_tried = false;
+        let units = units_of(operation::operations_bytes(&operations) + size_of_val(&*operations));
+        let mut is_paid = self.pay_for_first(units, until, &mut backoff).await;
         loop {
-            let room = self.room_for(&operations).await;
+            let room = self.room_for(units).await;
             let left = until.saturating_duration_since(Instant::now());
             let submit = Submit { txn, deadline_ms: deadline_ms(left), operations };
             let answer = shared.in_flight.submit(submit, until, shared.options.grace, room);
             match self.wait(answer, txn).await? {
-                Reply::Outcome(outcome) => return Ok(outcome),
+                Reply::Outcome(outcome) => {
+                    shared.retry_budget.note_admitted(units, is_paid);
+                    return Ok(outcome);
+                }
                 Reply::Busy { sends, operations: returned } => {
                     maybe_tried |= sends > 1;
                     operations = returned;
                 }
             }
-            let pause = backoff.pause();
-            if Instant::now() + pause >= until {
+            shared.retry_budget.note_busy(Instant::now());
+            is_paid = self.pay(units, until, &mut backoff).await;
+            if !is_paid {
                 return self.busy_to_the_end(txn, maybe_tried);
             }
+        }
+    }
+
+    /// Waits until what is large may be asked for, if the coordinator was busy just now; for half of its time, and then it
+    /// is asked for without having paid: it may be for a participant that is not busy at all.
+    async fn pay_for_first(&self, units: u32, until: Instant, backoff: &mut Backoff) -> bool {
+        let now = Instant::now();
+        let pays = units >= LARGE_UNITS && self.shared.retry_budget.was_busy(now);
+        pays && self.pay(units, now + until.saturating_duration_since(now) / 2, backoff).await
+    }
+
+    /// Pauses until so much may be asked for; false if that is not before `until`.
+    async fn pay(&self, units: u32, until: Instant, backoff: &mut Backoff) -> bool {
+        loop {
+            let pause = backoff.pause();
+            if Instant::now() + pause >= until {
+                return false;
+            }
             tokio::time::sleep(pause).await;
+            if self.shared.retry_budget.take(Instant::now(), units) {
+                return true;
+            }
         }
     }
 
@@ -152,9 +183,7 @@ impl Client {
     }
 
     /// Room for a transaction: a permit for every started unit of the memory that it holds, roughly.
-    async fn room_for(&self, operations: &[Operation]) -> OwnedSemaphorePermit {
-        let bytes = operation::operations_bytes(operations) + size_of_val(operations);
-        let permits = (bytes / IN_FLIGHT_UNIT_BYTES + 1) as u32;
+    async fn room_for(&self, permits: u32) -> OwnedSemaphorePermit {
         let semaphore = &self.shared.txn_room;
         match Arc::clone(semaphore).try_acquire_many_owned(permits) {
             Ok(room) => room,

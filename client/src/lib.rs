@@ -37,6 +37,7 @@ mod in_flight;
 pub mod limits;
 mod outgoing;
 mod peer_change;
+mod retry_budget;
 pub mod transaction;
 
 pub use client::{Client, Options};

@@ -12,6 +12,29 @@ pub const IN_FLIGHT_UNIT_BYTES: usize = 8 << 10;
 /// Bytes of transactions in flight, so that many large ones do not fill the memory.
 pub const IN_FLIGHT_BYTES_MAX: usize = IN_FLIGHT_TXNS_MAX * IN_FLIGHT_UNIT_BYTES;
 
+/// Units of transactions that may be asked for again after BUSY at once, when none was for a while: a coordinator that has just
+/// started is soon ready, and some hundred transactions wait for it.
+pub const RETRY_UNITS_MAX: f64 = 512.0;
+
+/// Units that may be asked for again in each second although nothing is admitted.
+pub const RETRY_UNITS_PER_SECOND: f64 = 32.0;
+
+/// For each unit that is admitted, so much of one may be asked for again.
+pub const RETRY_SHARE: f64 = 0.25;
+
+/// Transactions of so many units are asked for like those that were told BUSY for a while after one was: what a coordinator has to
+/// take in before it can say BUSY costs as much as a good part of the transaction.
+pub const LARGE_UNITS: u32 = 8;
+
+/// How long after BUSY that is so.
+pub const BUSY_HEEDED: Duration = Duration::from_secs(1);
+
+/// The units of a transaction that holds so many bytes.
+#[must_use]
+pub const fn units_of(bytes: usize) -> u32 {
+    (bytes / IN_FLIGHT_UNIT_BYTES + 1) as u32
+}
+
 /// Questions (status, figures) in flight; further ones wait.
 pub const QUESTIONS_MAX: usize = 1_024;
 
@@ -40,4 +63,5 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 const _: () = assert!(IN_FLIGHT_UNIT_BYTES <= protocol::limits::TXN_BYTES_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= 2 * protocol::limits::TXN_BYTES_MAX);
+const _: () = assert!((units_of(2 * protocol::limits::TXN_BYTES_MAX) as f64) < RETRY_UNITS_MAX);
 const _: () = assert!(READ_BYTES <= protocol::limits::FRAME_BYTES_MAX);

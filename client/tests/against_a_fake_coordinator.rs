@@ -148,6 +148,62 @@ async fn busy_is_tried_again_under_the_same_id() {
     assert!(matches!(call.await.unwrap(), Ok(Outcome::Committed { .. })));
 }
 
+/// Answers BUSY to everything, for ever; every transaction that it was asked for, as often as it was.
+async fn say_busy(mut connection: Connection, asked: std::sync::Arc<std::sync::Mutex<Vec<TxnId>>>) {
+    loop {
+        let txn = connection.hear_submit().await.txn;
+        asked.lock().unwrap().push(txn);
+        connection.say(&Message::Busy { txn }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_busy_coordinator_is_asked_for_everything_once_and_for_little_of_it_again() {
+    const TXNS: usize = 3_000;
+    let (_coordinator, connection, client) = connected(1_000).await;
+    let asked = std::sync::Arc::default();
+    tokio::spawn(say_busy(connection, std::sync::Arc::clone(&asked)));
+    let calls: Vec<_> = (0..TXNS)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.submit(add(1)).await })
+        })
+        .collect();
+    for call in calls {
+        assert!(matches!(call.await.unwrap(), Ok(Outcome::Aborted { at_deadline: true, .. })));
+    }
+    let asked = asked.lock().unwrap();
+    let distinct: std::collections::HashSet<_> = asked.iter().collect();
+    assert_eq!(distinct.len(), TXNS);
+    // The rest is for a busy machine.
+    let again_max = client::limits::RETRY_UNITS_MAX + 10.0 * client::limits::RETRY_UNITS_PER_SECOND;
+    assert!(((asked.len() - TXNS) as f64) <= again_max, "asked {} times", asked.len());
+}
+
+#[tokio::test]
+async fn after_busy_large_transactions_come_by_and_by_and_all_within_their_time() {
+    let (_coordinator, connection, client) = connected(2_000).await;
+    let asked = std::sync::Arc::default();
+    tokio::spawn(say_busy(connection, std::sync::Arc::clone(&asked)));
+    let large = |txn| Transaction::with_id(TxnId(txn)).put("x", vec![b'x'; 400 << 10]);
+    assert!(matches!(client.submit(large(1).deadline(Duration::from_millis(600))).await, Ok(Outcome::Aborted { .. })));
+    let (before, begun) = (asked.lock().unwrap().len(), Instant::now());
+    let calls: Vec<_> = (2..22)
+        .map(|txn| {
+            let client = client.clone();
+            tokio::spawn(async move { client.submit(large(txn)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let so_far = asked.lock().unwrap().len() - before;
+    assert!(so_far <= 12 || begun.elapsed() > Duration::from_millis(900), "{so_far} were asked for at once");
+    for call in calls {
+        assert!(matches!(call.await.unwrap(), Ok(Outcome::Aborted { at_deadline: true, .. })));
+    }
+    let distinct: std::collections::HashSet<_> = asked.lock().unwrap().iter().copied().collect();
+    assert_eq!(distinct.len(), 21, "each may be for a participant that is not busy");
+}
+
 #[tokio::test]
 async fn busy_until_the_deadline_is_an_abort_because_nothing_was_tried() {
     let (_coordinator, mut connection, client) = connected(100).await;

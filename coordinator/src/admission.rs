@@ -9,9 +9,10 @@ use crate::split::split;
 use crate::status::Wish;
 use crate::transaction::{Branch, Open, Phase, Txn};
 
-/// Bytes of the undecided prepares of one participant: all of them are sent again, at once, when its
-/// connection comes back, and have to fit in what may wait for a connection.
-const PREPARES_BYTES_MAX: usize = 24 << 20;
+/// Bytes of the undecided prepares of one participant: all of them are sent again, at once, when its connection comes back, and
+/// have to fit in what may wait for a connection. Each is held here, and encoded in what waits for its connection, and the
+/// participant holds it for longer, until it has heard of the decision: with twice as much it would refuse some as busy.
+const PREPARES_BYTES_MAX: usize = 12 << 20;
 
 // A single transaction always fits.
 const _: () = assert!(protocol::limits::TXN_BYTES_MAX <= PREPARES_BYTES_MAX);

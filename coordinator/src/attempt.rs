@@ -17,9 +17,15 @@ const QUESTION_FACTOR_MAX: u64 = 8;
 /// How many times as long as the longest other pause one may be before a busy participant is asked again.
 const BUSY_DELAY_FACTOR: u64 = 8;
 
-/// How many times the votes that participants are asked for at once may be gathered within the deadline of a transaction
-/// that states none.
+/// How many votes, one after the other, fit in the time that a transaction waits for a lock. Where votes take longer, those
+/// that wait give way before the lock is free, and what other participants have promised them meanwhile was logged in vain.
+const VOTES_PER_LOCK_WAIT: u64 = 2;
+
+/// How many fit in the deadline of a transaction that states none, however long locks are waited for.
 const VOTES_PER_DEADLINE: u64 = 4;
+
+/// What votes may always take, in microseconds: some writes of a slow disk.
+const VOTE_US_FREE: u64 = 100_000;
 
 /// A vote of one participant.
 pub(crate) struct Ballot {
@@ -151,8 +157,9 @@ impl Coordinator {
 
     fn note_vote(&mut self, now: Tick, participant: u32, took_us: u64) {
         let load = self.load.get(&participant).copied().unwrap_or_default();
-        // Several votes, and the records between them, fit in the time that a client gives.
-        let target_us = u64::from(self.config.deadline_ms_default) * 1_000 / VOTES_PER_DEADLINE;
+        let lock_wait_us = u64::from(self.config.lock_wait_ms) * 1_000;
+        let deadline_us = u64::from(self.config.deadline_ms_default) * 1_000;
+        let target_us = (lock_wait_us / VOTES_PER_LOCK_WAIT).min(deadline_us / VOTES_PER_DEADLINE).max(VOTE_US_FREE);
         let pace = self.paces.entry(participant).or_default();
         pace.note_vote(took_us);
         pace.adjust(now, load, target_us);

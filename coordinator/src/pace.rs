@@ -71,8 +71,9 @@ impl Pace {
 
     /// Whether something more, which is of use for so long, is sure to be too much.
     pub(crate) fn is_too_much(&self, load: Load, bytes: usize, deadline_us: u64) -> bool {
+        // Whatever it takes itself: with so little under way it is tried, and shows how long votes take by now.
         let units = load.units() + bytes + TXN_UNITS;
-        units > FREE_UNITS && (self.smoothed_us > deadline_us || self.units_max.is_some_and(|max| units > max))
+        load.units() >= FREE_UNITS && (self.smoothed_us > deadline_us || self.units_max.is_some_and(|max| units > max))
     }
 }
 
@@ -126,6 +127,16 @@ mod tests {
         assert!(pace.is_too_much(load(100), 100, 1_000_000));
         assert!(!pace.is_too_much(load(100), 100, 3_000_000));
         assert!(!pace.is_too_much(load(10), 100, 1_000_000), "with so little under way it is tried");
+    }
+
+    #[test]
+    fn with_little_under_way_even_the_largest_is_tried() {
+        let mut pace = votes_took(4_000_000);
+        let large = Load { txns: 1, bytes: 512 << 10 };
+        pace.adjust(Tick(1), large, TARGET_US);
+        assert!(pace.is_too_much(large, 512 << 10, DEADLINE_US), "one of them is enough");
+        assert!(!pace.is_too_much(load(0), 512 << 10, DEADLINE_US));
+        assert!(!pace.is_too_much(load(0), 512 << 10, 1_000_000), "nothing else would show that it is quicker now");
     }
 
     #[test]

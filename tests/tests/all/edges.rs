@@ -189,7 +189,7 @@ fn a_coordinator_does_not_start_with_other_participants_than_hold_the_keys() {
 
 #[test]
 fn prepares_may_fill_what_waits_for_a_connection_to_the_last_byte() {
-    const PREPARES_BYTES_MAX: usize = 24 << 20;
+    const PREPARES_BYTES_MAX: usize = 12 << 20;
     const EACH_BYTES: usize = 512 << 10;
     let mut alone = coordinator(&[1], |config| config.retry_delay_us_min = 1);
     let large = |txn: u128, bytes: usize| {
@@ -199,13 +199,13 @@ fn prepares_may_fill_what_waits_for_a_connection_to_the_last_byte() {
         submit(txn, operations)
     };
     let mut fill = |from: u128| {
-        for txn in from..from + 47 {
+        for txn in from..from + 23 {
             assert!(matches!(ask(&mut alone, large(txn, EACH_BYTES)).as_slice(), [Message::Prepare(_)]));
         }
-        let over = ask(&mut alone, large(from + 47, EACH_BYTES + 1));
+        let over = ask(&mut alone, large(from + 23, EACH_BYTES + 1));
         assert!(matches!(over.as_slice(), [Message::Busy { .. }]));
-        assert!(matches!(ask(&mut alone, large(from + 47, EACH_BYTES)).as_slice(), [Message::Prepare(_)]));
-        for txn in from..from + 48 {
+        assert!(matches!(ask(&mut alone, large(from + 23, EACH_BYTES)).as_slice(), [Message::Prepare(_)]));
+        for txn in from..from + 24 {
             let committed = Message::CommittedOnePhase {
                 txn: TxnId(txn),
                 attempt: FIRST,
@@ -215,7 +215,7 @@ fn prepares_may_fill_what_waits_for_a_connection_to_the_last_byte() {
             alone.tell(NodeId::participant(1), committed);
         }
     };
-    assert_eq!(48 * EACH_BYTES, PREPARES_BYTES_MAX);
+    assert_eq!(24 * EACH_BYTES, PREPARES_BYTES_MAX);
     fill(0);
     fill(100);
 }
