@@ -56,7 +56,6 @@ pub use group::{GroupInfo, GroupKind, RecordKind};
 pub use inspect::{Dump, DumpItem, dump};
 pub use lsn::{Lsn, Position};
 pub use options::{Options, Owner};
-pub use pace::Backlog;
 pub use recovery::{Cut, RecoveryReport};
 pub use ring::{DirStorage, SegmentReader, UringDisk};
 pub use room::{Owed, Room};

@@ -16,7 +16,7 @@ use crate::limits::{
     BLOCK_BYTES, BUFFERS_MAX, GROUP_BYTES_MAX, RECORD_BYTES_MAX, RECORD_SLACK_BYTES, record_bytes_max,
 };
 use crate::lsn::{Lsn, Position};
-use crate::pace::{Backlog, WritePace};
+use crate::pace::WritePace;
 use crate::segment::SegmentHeader;
 use crate::storage::Completion;
 use crate::superblock::Anchor;
@@ -162,13 +162,6 @@ impl Log {
     /// Bytes of closed groups that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
-    }
-
-    /// What waits to be written or is on its way, and how fast that goes.
-    pub(crate) fn backlog(&self) -> Backlog {
-        let open = if self.open.records > 0 { self.open.buffer.len() } else { 0 };
-        let in_flight = self.in_flight.as_ref().map_or(0, |group| group.bytes);
-        Backlog { bytes: (self.queued_bytes + in_flight + open) as u64, bytes_per_second: self.pace.bytes_per_second() }
     }
 
     /// Whether records wait for the disk or are on their way to it.

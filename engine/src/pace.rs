@@ -8,29 +8,11 @@ use crate::limits::{GROUP_BYTES_KNOWN, GROUP_BYTES_MAX, GROUP_BYTES_SLOW, GROUP_
 /// Writes among which the quickest is looked for.
 const WINDOW: u32 = 64;
 
-/// What waits to be written, and how fast that goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Backlog {
-    /// Bytes of groups that wait or are on their way to the disk.
-    pub bytes: u64,
-    /// What the disk takes in a second, as measured; `None` before the first write.
-    pub bytes_per_second: Option<u64>,
-}
-
-impl Backlog {
-    /// How long it will take, in microseconds; 0 as long as nothing was measured.
-    #[must_use]
-    pub fn duration_us(&self) -> u64 {
-        self.bytes_per_second.map_or(0, |rate| self.bytes.saturating_mul(1_000_000) / rate.max(1))
-    }
-}
-
 /// The measured pace. Sums decay, so that the last eight large writes or so count.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct WritePace {
     bytes: u64,
-    whole_us: u64,
-    /// What of it is not the part that every write takes.
+    /// What they took, without the part that every write takes.
     by_bytes_us: u64,
     /// The largest of the last writes.
     largest: usize,
@@ -55,13 +37,7 @@ impl WritePace {
         let decayed = |sum: u64, more: u64| sum - forgotten(sum) + more;
         self.largest = bytes.max(decayed(self.largest as u64, 0) as usize);
         self.bytes = decayed(self.bytes, bytes as u64);
-        self.whole_us = decayed(self.whole_us, elapsed_us);
         self.by_bytes_us = decayed(self.by_bytes_us, elapsed_us - fixed_us);
-    }
-
-    /// What the disk takes in a second.
-    pub(crate) fn bytes_per_second(&self) -> Option<u64> {
-        (self.writes > 0).then(|| self.bytes.saturating_mul(1_000_000) / self.whole_us.max(1))
     }
 
     /// Bytes that a group may have: not many more than the last ones had, for what those took says nothing of much larger ones.

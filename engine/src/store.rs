@@ -23,7 +23,6 @@ use crate::log::Log;
 use crate::lsn::{Lsn, Position};
 use crate::open;
 use crate::options::Options;
-use crate::pace::Backlog;
 use crate::recovery::RecoveryReport;
 use crate::room::{Owed, Room, Space, files_behind, with_padding};
 use crate::scrub::{SealedSegments, SegmentPlace};
@@ -240,12 +239,6 @@ impl<D: Disk> Store<D> {
         let behind = self.log.queued_bytes() > QUEUE_BYTES_SCARCE;
         let stopped = self.failed.is_some() || self.closing != Closing::No;
         if behind || stopped { Room::Nothing } else { self.space().room() }
-    }
-
-    /// What waits to be written, and how fast that goes.
-    #[must_use]
-    pub fn backlog(&self) -> Backlog {
-        self.log.backlog()
     }
 
     /// Takes what the disk and the worker finished, and starts the next group: this is also the flush. `now_us` is any
