@@ -16,22 +16,25 @@ use super::press::Hands;
 use super::stage::{Stage, Trouble};
 use crate::processes::Launch;
 
-/// Descriptors of each node.
+/// Descriptors of each node, and idle connections to each.
 const DESCRIPTORS: u64 = 2_048;
-
-/// Idle connections to each node.
 const IDLE: u64 = 2_500;
 
-/// Descriptors that this program needs for them, and for itself.
-const OWN_DESCRIPTORS: u64 = 3 * IDLE + 500;
+/// The same of a short run.
+const DESCRIPTORS_SHORT: u64 = 256;
+const IDLE_SHORT: u64 = 400;
+
+/// Descriptors that this program needs for itself.
+const OWN_DESCRIPTORS: u64 = 500;
 
 /// Clients that were connected before, and write so that segments have to be made.
 const CLIENTS: usize = 16;
 const VALUE_BYTES: usize = 64 << 10;
 
 pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
-    raise_own_descriptors()?;
-    let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
+    let (descriptors, idle) = if stage.is_short() { (DESCRIPTORS_SHORT, IDLE_SHORT) } else { (DESCRIPTORS, IDLE) };
+    raise_own_descriptors(3 * idle + OWN_DESCRIPTORS)?;
+    let limit = format!("--nofile={descriptors}:{descriptors}");
     stage.start(2, |_| Launch {
         prefix: vec!["prlimit".to_owned(), limit.clone()],
         args: ["--log-segment", "8MiB"].map(str::to_owned).to_vec(),
@@ -41,21 +44,21 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
     stage.measure_usual_latency()?;
     stage.measure_peak([press(0, Vec::new(), tags.clone())])?;
     let nodes = stage.cluster().nodes().map(|node| node.address.clone()).collect();
-    let (done, _) = stage.press(press(IDLE, nodes, tags))?;
+    let (done, _) = stage.press(press(idle, nodes, tags))?;
     stage.recover()?;
     stage.check_bystander(done, 0.95);
     stage.check_goodput(0.3);
     Ok(())
 }
 
-fn raise_own_descriptors() -> Result<(), Trouble> {
+fn raise_own_descriptors(needed: u64) -> Result<(), Trouble> {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= OWN_DESCRIPTORS) {
+    if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
-    let raised = Rlimit { current: Some(OWN_DESCRIPTORS), maximum: limit.maximum };
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised)
-        .map_err(|error| Trouble::Skipped(format!("this program needs {OWN_DESCRIPTORS} descriptors: {error}")))
+        .map_err(|error| Trouble::Skipped(format!("this program needs {needed} descriptors: {error}")))
 }
 
 fn press(idle: u64, nodes: Vec<String>, tags: Vec<String>) -> impl AsyncFnOnce(Hands) + Send + 'static {

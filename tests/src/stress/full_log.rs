@@ -32,6 +32,7 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
     });
     let tag = stage.tags()[0].clone();
     stage.measure_usual_latency()?;
+    stage.presses_until_refused = true;
     let (load, deletes) = stage.press(press(tag.clone()))?;
     stage.recover()?;
     stage.report.check(load.refused > 0, || "nothing was refused: the log was not filled".to_owned());

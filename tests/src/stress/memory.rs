@@ -11,20 +11,26 @@ use crate::processes::Launch;
 
 const MEMORY_BYTES: u64 = 150 << 20;
 
+/// The same of a short run, whose keys are long: keys live in memory, and it is soon full.
+const MEMORY_BYTES_SHORT: u64 = 64 << 20;
+const KEY_BYTES_SHORT: usize = 900;
+
 /// Clients that put, and keys of each of their transactions.
 const CLIENTS: usize = 16;
 const KEYS_PER_TXN: u64 = 200;
 const VALUE_BYTES: usize = 200;
 
 pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
-    let prefix = stage.cage("p1", Limit::MemoryBytes(MEMORY_BYTES))?;
+    let (bytes, key_bytes) = if stage.is_short() { (MEMORY_BYTES_SHORT, KEY_BYTES_SHORT) } else { (MEMORY_BYTES, 0) };
+    let prefix = stage.cage("p1", Limit::MemoryBytes(bytes))?;
     stage.start(2, |name| Launch {
         prefix: if name == "p1" { prefix.clone() } else { Vec::new() },
         ..Launch::default()
     });
     let tag = stage.tags()[0].clone();
     stage.measure_usual_latency()?;
-    let (load, bystander) = stage.press(press(tag))?;
+    stage.presses_until_refused = true;
+    let (load, bystander) = stage.press(press(tag, key_bytes))?;
     stage.report.more.insert("committed_keys", (load.committed * KEYS_PER_TXN) as f64);
     stage.recover()?;
     stage.report.check(load.refused > 0, || "no growth was refused: the load was too small to say anything".to_owned());
@@ -39,7 +45,7 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
     stage.recover()
 }
 
-fn press(tag: String) -> impl AsyncFnOnce(Hands) + Send + 'static {
+fn press(tag: String, key_bytes: usize) -> impl AsyncFnOnce(Hands) + Send + 'static {
     async move |hands: Hands| {
         let client = hands.connect().await;
         let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
@@ -47,7 +53,7 @@ fn press(tag: String) -> impl AsyncFnOnce(Hands) + Send + 'static {
             let (tag, value) = (tag.clone(), value.clone());
             let put = move |round| {
                 (0..KEYS_PER_TXN).fold(Transaction::new(), |put, key| {
-                    put.put(format!("grown/{{{tag}}}/{number}/{round}/{key}"), value.clone())
+                    put.put(format!("grown/{{{tag}}}/{number}/{round}/{key:0key_bytes$}"), value.clone())
                 })
             };
             tokio::spawn(hands.clone().keep_asking(client.clone(), put));

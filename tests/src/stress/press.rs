@@ -31,6 +31,10 @@ impl Counts {
         self.committed.load(Ordering::Relaxed)
     }
 
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     fn done(&self) -> Done {
         let [committed, refused, unknown] =
             [&self.committed, &self.refused, &self.unknown].map(|count| count.load(Ordering::Relaxed));
