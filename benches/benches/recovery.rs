@@ -109,6 +109,8 @@ impl Outbox for Nobody {
     fn link(&self, _to: NodeId) -> protocol::Link {
         protocol::Link::Open
     }
+
+    fn disconnect(&mut self, _to: NodeId) {}
 }
 
 fn new_participant(table: Table) -> Participant {
@@ -182,7 +184,7 @@ fn open_participant(dir: &Path) -> (Participant, Store<UringDisk>, RecoveryRepor
     machine
         .start(
             Tick(0),
-            Origin { log: 1, start: 1, first_epoch: 1 },
+            Origin { log: 1, start: 1, opening: 1, first_epoch: 1 },
             &mut Effects::new(&mut StoreJournal(&mut store), &mut Nobody),
         )
         .unwrap();

@@ -272,6 +272,14 @@ impl Coordinator {
         effects: &mut Effects<'_>,
     ) {
         let (txn, attempt) = ballot;
+        let Some(open) = self.preparing(txn, attempt).filter(|open| open.has_part(participant)) else { return };
+        if open.may_be_done() && !is_proof(refusal.reason) {
+            // For all that such an answer tells, an earlier attempt may have committed: it is asked on.
+            open.last_refusal = Some(Refusal::by_participant(participant, refusal.reason));
+            return if refusal.reason == Reason::NoClaim {
+                self.claim(participant, effects)
+            };
+        }
         let Some(open) = self.preparing(txn, attempt) else { return };
         let Some(branch) = open.branch_of(participant) else { return };
         refusal.participant = Some(participant);
@@ -407,4 +415,10 @@ fn abort_attempt(txn: TxnId, open: &Open, refuser: Option<u32>, effects: &mut Ef
             effects.send_now(NodeId::participant(participant), &Message::Abort { txn, attempt: open.attempt });
         }
     }
+}
+
+/// Whether a refusal to write in one phase says that no earlier attempt has committed either: its participant has looked, in a
+/// log that is not known to lack anything, for a coordinator that it obeys.
+fn is_proof(reason: Reason) -> bool {
+    !matches!(reason, Reason::LogLost | Reason::NoClaim | Reason::StaleEpoch)
 }

@@ -362,10 +362,8 @@ impl Coordinator {
             Message::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
             // The decision stands; the driver has told the operator. It is sent again, and when
             // the promise is back (from a copy of the log), it will be kept.
-            Message::PrepareLost { .. }
-            | Message::LogLost { .. }
-            | Message::Superseded { .. }
-            | Message::Unwelcome(_) => {}
+            Message::LogLost { .. } => self.fencing.note_lost(participant),
+            Message::PrepareLost { .. } | Message::Superseded { .. } | Message::Unwelcome(_) => {}
             Message::AskDecision { txn, attempt, participants } => {
                 self.on_doubt(participant, txn, Doubt { attempt, participants }, effects);
             }
@@ -392,5 +390,5 @@ impl Coordinator {
 
 /// Whether a participant says it before its process is accepted.
 fn opens(message: &Message) -> bool {
-    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accepted { .. })
+    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::LogLost { .. } | Message::Accepted { .. })
 }

@@ -98,12 +98,21 @@ impl Coordinator {
             // Says what the other has said itself, and nothing of any transaction.
             return effects.send_now(to, &Message::Superseded { known });
         }
+        let accept = Message::Accept { by: self.fencing.own(), known };
         if let Some(held) = self.evidence.judge(participant, stated) {
             effects.send(to, &Message::LogLost { stated, held });
             self.give_up_open(effects);
+        } else if self.evidence.is_lost() {
+            // Others have shown it.
+            effects.send(to, &Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN });
         }
-        // Promises nothing: it says which process this is.
-        effects.send_now(to, &Message::Accept { by: self.fencing.own(), known });
+        if self.evidence.is_lost() {
+            // Behind that, so that the fence stays where the newest copy of this log finds it.
+            effects.send(to, &accept);
+        } else {
+            // Promises nothing: it says which process this is.
+            effects.send_now(to, &accept);
+        }
     }
 
     /// A participant obeys this process from now on, so that its claim holds: no earlier process can tell it anything any more.
@@ -130,6 +139,7 @@ impl Coordinator {
             self.fencing.give_up(participant, effects);
             self.evidence.forget_log(participant);
             self.accepted_by.remove(&participant);
+            effects.disconnect(NodeId::participant(participant));
             let (finished, in_doubt) = self.give_up_deliveries(participant);
             finished.into_iter().for_each(|txn| _ = effects.log(&Record::Finished { txn }));
             Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }

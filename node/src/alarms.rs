@@ -22,6 +22,11 @@ impl Outbox for Watched<'_> {
     fn link(&self, to: NodeId) -> Link {
         self.peers.link(to)
     }
+
+    fn disconnect(&mut self, to: NodeId) {
+        tracing::warn!(peer = %to, "an operator has given up the log of {to}, or its number");
+        self.peers.disconnect(to);
+    }
 }
 
 /// Writes down what an operator has to know of a message that has arrived.

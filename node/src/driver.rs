@@ -192,14 +192,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         }
         self.figures.arrived(&message);
         look_at_arrived(&self.hub, now, from, &message);
-        let given_up = given_up(&message);
         let mut journal = StoreJournal(&mut self.store);
         let mut outbox = Watched { peers, hub: &self.hub, now };
         self.machine.handle(now, from, message, &mut Effects::new(&mut journal, &mut outbox));
-        if let Some(node) = given_up {
-            // Its process may have been refused on this connection.
-            peers.part_from(node);
-        }
     }
 
     /// Takes what the disk has finished, starts the next group, and lets go what may leave.
@@ -235,17 +230,6 @@ impl<M: Machine, D: Disk> Driver<M, D> {
 async fn pass_through_kernel() {
     if let Err(error) = tokio_uring::no_op().await {
         tracing::error!(%error, "the ring refuses an operation that does nothing");
-    }
-}
-
-/// The number of which an operator's message gives up what was known.
-fn given_up(message: &Message) -> Option<NodeId> {
-    if let Message::ReplaceLog { role, node } = message {
-        Some(if *role == Role::Coordinator { NodeId::coordinator(*node) } else { NodeId::participant(*node) })
-    } else if let Message::Retire { node } = message {
-        Some(NodeId::coordinator(*node))
-    } else {
-        None
     }
 }
 

@@ -191,7 +191,12 @@ pub(crate) fn start_machine<M: Machine, D: Disk>(
     store: &mut Store<D>,
     machine: &mut M,
 ) -> Result<(), NodeError> {
-    let origin = Origin { log: report.log_id, start: report.opening_id, first_epoch: config.first_epoch };
+    let origin = Origin {
+        log: report.log_id,
+        start: report.opening_id,
+        opening: report.incarnation,
+        first_epoch: config.first_epoch,
+    };
     // Nobody is connected: what the machine says now is said again when somebody is.
     let mut nobody = Peers::new(config.outbox_bytes_max);
     machine

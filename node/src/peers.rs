@@ -83,18 +83,15 @@ impl Peers {
 
     /// The process at the other end is welcome: from now on it is heard under its number, and no other connection is.
     pub(crate) fn introduce(&mut self, node: NodeId, connection: &Rc<Connection>) {
+        if connection.is_closed() {
+            // It has ended behind its hello: who is connected stays so.
+            return;
+        }
         if let Some(other) = self.by_node.insert(node, Rc::clone(connection)) {
             other.is_heard.set(false);
             other.close(CloseReason::Replaced);
         }
         connection.is_heard.set(true);
-    }
-
-    /// Ends the connection with a node: what comes next begins with a hello.
-    pub(crate) fn part_from(&self, node: NodeId) {
-        if let Some(connection) = self.by_node.get(&node) {
-            connection.close(CloseReason::GivenUp);
-        }
     }
 
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
@@ -261,6 +258,12 @@ impl protocol::Outbox for Peers {
             let connection = Rc::clone(connection);
             self.note_unsent(&connection);
             self.close_slowest();
+        }
+    }
+
+    fn disconnect(&mut self, to: NodeId) {
+        if let Some(connection) = self.by_node.get(&to) {
+            connection.close(CloseReason::GivenUp);
         }
     }
 

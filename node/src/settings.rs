@@ -73,7 +73,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         |c, t| number(t, 0, u64::MAX).map(|n| c.node.cluster = ClusterId(n))),
     setting!("first-epoch", "first-epoch", "ASSENT_FIRST_EPOCH", "N", Some("1"), None,
         "Least epoch of this start: a new log that takes the place of one that was given up (`assent replace`) begins above its epochs",
-        |c, t| number(t, 1, u64::from(u32::MAX / 2)).map(|n| c.node.first_epoch = n as u32)),
+        |c, t| number(t, 1, u64::from(u32::MAX - 1)).map(|n| c.node.first_epoch = n as u32)),
     setting!("log-level", "log-level", "ASSENT_LOG_LEVEL", "LEVEL", Some("info"), None,
         "Which log lines are written to standard error: error, warn, info, debug, trace, or per crate like info,node=debug",
         |c, t| t.parse().map(|levels| c.log_level = levels)),

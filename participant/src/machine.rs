@@ -123,10 +123,10 @@ impl Participant {
                 prepared.ask_interval_us = longer_us;
                 prepared.ask_at = now.plus_us(longer_us);
                 self.timers.set(prepared.ask_at, txn);
-                let coordinator = NodeId::coordinator(prepared.promise.coordinator);
+                let (coordinator, question) = (prepared.promise.coordinator, prepared.question());
                 // A question promises nothing.
-                if !planted!("doubt-unasked") {
-                    effects.send_now(coordinator, &prepared.question());
+                if self.may_ask(coordinator) && !planted!("doubt-unasked") {
+                    effects.send_now(NodeId::coordinator(coordinator), &question);
                 }
             }
             Some(Active::Waiting(_)) => {
@@ -166,6 +166,7 @@ impl Machine for Participant {
             }
             Record::Started { epoch, start } => self.fencing.replay_start(epoch, start),
             Record::Starts(starts) => {
+                self.evidence.complete_from(at.lsn);
                 starts.into_iter().for_each(|(epoch, start)| self.fencing.replay_start(epoch, start))
             }
             Record::Fenced { peer, process } => {
@@ -176,7 +177,7 @@ impl Machine for Participant {
             }
             Record::Retired { coordinator } => {
                 self.fencing.retire(coordinator);
-                self.evidence.forget(coordinator);
+                self.evidence.forget(coordinator, at.lsn);
             }
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
@@ -308,9 +309,9 @@ impl Participant {
             }
             Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
             Message::AskOutcome { txn, question } => self.on_ask_outcome(coordinator, (txn, question), effects),
+            Message::LogLost { .. } => self.fencing.note_lost(coordinator),
             // The driver has told the operator.
-            Message::LogLost { .. }
-            | Message::Superseded { .. }
+            Message::Superseded { .. }
             | Message::Accepted { .. }
             | Message::Unwelcome(_)
             | Message::Submit(_)
@@ -338,7 +339,14 @@ impl Participant {
 
 /// Whether a coordinator says it before its process is accepted. A prepare is answered with NO until then.
 fn opens(message: &Message) -> bool {
-    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::Accept { .. } | Message::Prepare(_))
+    matches!(
+        message,
+        Message::Hello(_)
+            | Message::Claim { .. }
+            | Message::LogLost { .. }
+            | Message::Accept { .. }
+            | Message::Prepare(_)
+    )
 }
 
 pub(crate) fn locks_of_promise(promise: &Promise) -> LockSet {

@@ -14,9 +14,7 @@ impl Participant {
     /// A process that is welcome has connected. If it is the one that was accepted, it goes on where it was.
     pub(crate) fn on_hello(&mut self, coordinator: u32, process: Process, effects: &mut Effects<'_>) {
         self.fencing.meet(coordinator, process);
-        if self.fencing.is_current(coordinator) {
-            self.ask_in_doubt(coordinator, effects);
-        } else if planted!("claims-after-questions") {
+        if planted!("claims-after-questions") && !self.fencing.is_current(coordinator) {
             _ = self.fencing.accept(coordinator, effects);
             self.ask_in_doubt(coordinator, effects);
         }
@@ -48,6 +46,9 @@ impl Participant {
         }
         if let Some(held) = self.evidence.judge(coordinator, stated) {
             effects.send(to, &Message::LogLost { stated, held });
+        } else if self.evidence.is_lost_for(coordinator) {
+            // Others have shown it.
+            effects.send(to, &Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN });
         }
         let known = self.fencing.known(coordinator);
         let claim = Message::Claim { by: self.fencing.own(), known, stated: self.evidence.heard(coordinator) };
@@ -67,11 +68,9 @@ impl Participant {
         }
         let to = NodeId::coordinator(coordinator);
         match self.fencing.accept(coordinator, effects) {
-            Ok(is_news) => {
+            Ok(_) => {
                 effects.send(to, &Message::Accepted { by: self.fencing.own() });
-                if is_news {
-                    self.ask_in_doubt(coordinator, effects);
-                }
+                self.ask_in_doubt(coordinator, effects);
             }
             // Others came first. Says nothing of the data.
             Err(unwelcome) => effects.send_now(to, &Message::Unwelcome(unwelcome)),
@@ -126,6 +125,11 @@ impl Participant {
         effects.send(operator, &answer);
     }
 
+    /// Whether questions to a coordinator are of use: its process was accepted, after its claim.
+    pub(crate) fn may_ask(&self, coordinator: u32) -> bool {
+        self.fencing.is_current(coordinator) && self.evidence.is_judged(coordinator)
+    }
+
     fn replace_log(&mut self, coordinator: u32, effects: &mut Effects<'_>) -> Message {
         let (epoch, in_doubt) = (self.fencing.epoch_of(coordinator), self.in_doubt_of(coordinator));
         if !self.fencing.knows(coordinator) {
@@ -134,6 +138,7 @@ impl Participant {
         self.drop_waiting(coordinator);
         self.fencing.give_up(coordinator, effects);
         self.evidence.forget_log(coordinator);
+        effects.disconnect(NodeId::coordinator(coordinator));
         Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }
     }
 
@@ -146,8 +151,9 @@ impl Participant {
         } else {
             self.drop_waiting(coordinator);
             self.fencing.retire(coordinator);
-            self.evidence.forget(coordinator);
-            effects.log(&Record::Retired { coordinator });
+            let retired_at = effects.log(&Record::Retired { coordinator });
+            self.evidence.forget(coordinator, retired_at.lsn);
+            effects.disconnect(NodeId::coordinator(coordinator));
             PeerChange::Done
         };
         Message::PeerChanged { outcome, epoch, in_doubt }

@@ -73,17 +73,24 @@ pub struct Evidence {
     contradicted_by: BTreeSet<u32>,
     /// Before here the operator has given up what is not here any more.
     accepted_until: Lsn,
+    /// Before here numbers may have been told of that were forgotten since.
+    complete_from: Lsn,
 }
 
 impl Evidence {
     /// A record of which a peer is told stands here.
     pub fn tell(&mut self, peer: u32, at: Position) {
-        self.told.entry(peer).or_default().add(at);
+        self.told_to(peer).add(at);
+    }
+
+    fn told_to(&mut self, peer: u32) -> &mut Told {
+        let complete_from = self.complete_from;
+        self.told.entry(peer).or_insert_with(|| Told { complete_from, ..Told::default() })
     }
 
     /// The latest that a peer was told of stands here; what it was told before is not kept.
     pub fn told_until(&mut self, peer: u32, at: Position) {
-        let told = self.told.entry(peer).or_default();
+        let told = self.told_to(peer);
         told.complete_from = told.complete_from.max(at.lsn);
         told.positions.retain(|position| position.lsn >= at.lsn);
         told.add(at);
@@ -104,10 +111,16 @@ impl Evidence {
         self.contradicted_by.remove(&peer);
     }
 
-    /// A peer will not come back.
-    pub fn forget(&mut self, peer: u32) {
+    /// A peer will not come back. If it does, what it states of before here cannot be judged.
+    pub fn forget(&mut self, peer: u32, at: Lsn) {
         self.forget_log(peer);
         self.told.remove(&peer);
+        self.complete_from(at);
+    }
+
+    /// A checkpoint stands here: it names all peers that were told of anything before, except those that were forgotten.
+    pub fn complete_from(&mut self, at: Lsn) {
+        self.complete_from = self.complete_from.max(at);
     }
 
     /// The latest that was heard from a peer: what it is to be stated.
@@ -119,14 +132,16 @@ impl Evidence {
     /// Takes a peer's claim. Returns the latest that it was told of, if what it claims is not here.
     pub fn judge(&mut self, peer: u32, stated: Position) -> Option<Position> {
         self.judged.insert(peer);
-        let told = self.told.entry(peer).or_default();
-        let is_accounted_for = !stated.is_known() || stated.lsn < self.accepted_until || told.may_include(stated);
+        let accepted_until = self.accepted_until;
+        let told = self.told_to(peer);
+        let is_accounted_for = !stated.is_known() || stated.lsn < accepted_until || told.may_include(stated);
         if is_accounted_for || planted!("loss-unheard") {
             self.contradicted_by.remove(&peer);
             return None;
         }
+        let latest = told.latest();
         self.contradicted_by.insert(peer);
-        Some(told.latest())
+        Some(latest)
     }
 
     /// Whether a peer's claim was judged since this process started.

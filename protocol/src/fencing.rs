@@ -113,6 +113,13 @@ impl UnwelcomeReason {
 impl fmt::Display for Unwelcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason.name(), self.reason.advice())?;
+        if self.reason == UnwelcomeReason::StaleProcess && self.known.log == 0 {
+            return write!(
+                f,
+                "; any log is taken that starts with --first-epoch {}",
+                self.known.epoch.saturating_add(1)
+            );
+        }
         if self.known.is_some() { write!(f, " (accepted: {})", self.known) } else { Ok(()) }
     }
 }
@@ -143,6 +150,8 @@ struct Met {
     process: Process,
     /// Whether it was accepted on a connection of this process.
     is_current: bool,
+    /// Whether it has said on this connection that its log has lost records.
+    has_lost: bool,
 }
 
 /// Which processes a node heeds, and which it is itself.
@@ -160,9 +169,6 @@ pub struct Fencing {
     /// Whether that was after its latest start.
     is_first_after_loss: bool,
 }
-
-/// How far the epoch goes on after a loss that was accepted: past all starts that may have been lost.
-const LOST_STARTS_MAX: u32 = 1 << 16;
 
 impl Fencing {
     /// Of a node that heeds at most so many numbers.
@@ -208,8 +214,9 @@ impl Fencing {
     pub fn start(&mut self, origin: Origin, effects: &mut Effects<'_>) {
         let latest = self.starts.last_key_value().map_or(0, |(epoch, _)| *epoch);
         let raised = u32::from(!planted!("epoch-not-raised") || latest == 0);
-        let lost = if self.is_first_after_loss { LOST_STARTS_MAX } else { 0 };
-        let epoch = latest.saturating_add(raised + lost).max(origin.first_epoch);
+        // Every start is an opening of the log. So twice their number is above all epochs that starts had which were lost.
+        let lost = if self.is_first_after_loss { u32::try_from(origin.opening * 2).unwrap_or(u32::MAX) } else { 0 };
+        let epoch = latest.saturating_add(raised).max(origin.first_epoch).max(lost);
         self.own = Process { log: origin.log, epoch, start: origin.start };
         self.replay_start(epoch, origin.start);
         effects.log(&Record::Started { epoch, start: origin.start });
@@ -246,8 +253,10 @@ impl Fencing {
     pub fn meet(&mut self, peer: u32, process: Process) -> bool {
         let is_new = self.met.get(&peer).is_none_or(|met| met.process != process);
         if is_new {
-            self.met.insert(peer, Met { process, is_current: false });
+            self.met.insert(peer, Met { process, is_current: false, has_lost: false });
             self.forget_strangers();
+        } else if let Some(met) = self.met.get_mut(&peer) {
+            met.has_lost = false;
         }
         is_new
     }
@@ -302,10 +311,21 @@ impl Fencing {
         }
         let is_news = !std::mem::replace(&mut met.is_current, true);
         let process = met.process;
+        if met.has_lost {
+            return Ok(is_news);
+        }
         if self.fences.insert(peer, process) != Some(process) && !planted!("fence-unlogged") {
             effects.log(&Record::Fenced { peer, process });
         }
         Ok(is_news)
+    }
+
+    /// The log of the process that has connected under a number has lost records, as it says itself: the next accept holds for
+    /// this connection, and moves no fence. So the newest copy of that log is welcome when it comes.
+    pub fn note_lost(&mut self, peer: u32) {
+        if let Some(met) = self.met.get_mut(&peer) {
+            met.has_lost = true;
+        }
     }
 
     /// Whether the process that has connected under a number was accepted.
@@ -374,6 +394,8 @@ mod tests {
         fn link(&self, _: NodeId) -> crate::Link {
             crate::Link::Open
         }
+
+        fn disconnect(&mut self, _: NodeId) {}
     }
 
     fn process(log: u64, epoch: u32, start: u64) -> Process {
@@ -437,7 +459,8 @@ mod tests {
     fn an_heir_knows_the_process_that_it_succeeds() {
         let mut fencing = Fencing::new(2);
         fencing.replay_start(3, 30);
-        fencing.start(Origin { log: 7, start: 40, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
+        fencing
+            .start(Origin { log: 7, start: 40, opening: 9, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
         assert_eq!(fencing.own(), process(7, 4, 40));
         for own in [Process::NONE, process(7, 3, 30), process(7, 4, 40), process(0, 3, 0)] {
             assert!(fencing.is_heir_of(own), "{own}");
@@ -452,19 +475,21 @@ mod tests {
         let mut fencing = Fencing::new(2);
         fencing.replay_start(3, 30);
         fencing.replay_loss();
-        fencing.start(Origin { log: 7, start: 40, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
+        fencing
+            .start(Origin { log: 7, start: 40, opening: 9, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
         let epoch = fencing.own().epoch;
-        assert!(epoch > 1_000);
+        assert_eq!(epoch, 18, "above all that nine openings can have had");
         assert!(fencing.is_heir_of(process(7, 5, 50)) && fencing.is_heir_of(process(7, 3, 30)));
         assert!(!fencing.is_heir_of(process(7, 3, 31)) && !fencing.is_heir_of(process(7, epoch + 1, 1)));
-        fencing.start(Origin { log: 7, start: 41, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
+        fencing
+            .start(Origin { log: 7, start: 41, opening: 10, first_epoch: 0 }, &mut Effects::new(&mut Sink, &mut Sink));
         assert_eq!(fencing.own().epoch, epoch + 1, "once");
     }
 
     #[test]
     fn the_first_epoch_can_be_raised() {
         let mut fencing = Fencing::new(2);
-        fencing.start(Origin { log: 7, start: 1, first_epoch: 9 }, &mut Effects::new(&mut Sink, &mut Sink));
+        fencing.start(Origin { log: 7, start: 1, opening: 1, first_epoch: 9 }, &mut Effects::new(&mut Sink, &mut Sink));
         assert_eq!(fencing.own().epoch, 9);
     }
 }

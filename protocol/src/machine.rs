@@ -69,6 +69,8 @@ pub struct Origin {
     pub log: u64,
     /// A random number that no other start has; not 0.
     pub start: u64,
+    /// Counts the openings of that log, this one included: no fewer than its starts, and never less than before.
+    pub opening: u64,
     /// The epoch is at least this one: a new log takes the place of one that was given up.
     pub first_epoch: u32,
 }
@@ -144,6 +146,10 @@ pub trait Outbox {
 
     /// How the connection to a node stands.
     fn link(&self, to: NodeId) -> Link;
+
+    /// Ends the connection to a node, if there is one: an operator has said that it is not to be heeded any more. It may connect
+    /// again, and is then judged anew.
+    fn disconnect(&mut self, to: NodeId);
 }
 
 /// How the connection to a node stands.
@@ -184,6 +190,11 @@ impl<'a> Effects<'a> {
     /// says why. It may overtake messages that wait for their records.
     pub fn send_now(&mut self, to: NodeId, message: &Message) {
         self.outbox.post(to, Lsn(0), message);
+    }
+
+    /// Ends the connection to a node.
+    pub fn disconnect(&mut self, to: NodeId) {
+        self.outbox.disconnect(to);
     }
 
     /// How the connection to a node stands.

@@ -6,7 +6,7 @@ use protocol::{
 };
 
 /// What the process of a lone machine is told when it starts.
-pub const ORIGIN: Origin = Origin { log: 1, start: 1, first_epoch: 1 };
+pub const ORIGIN: Origin = Origin { log: 1, start: 1, opening: 1, first_epoch: 1 };
 
 /// The process of a peer that is made up, of this epoch.
 #[must_use]
@@ -100,4 +100,6 @@ impl Outbox for KeptOutbox<'_> {
     fn link(&self, _: NodeId) -> Link {
         self.1
     }
+
+    fn disconnect(&mut self, _: NodeId) {}
 }

@@ -65,4 +65,8 @@ impl Outbox for Gate {
     fn link(&self, _: NodeId) -> Link {
         Link::Open
     }
+
+    fn disconnect(&mut self, to: NodeId) {
+        self.trace.line(format!("{} disconnects {to}", self.owner));
+    }
 }

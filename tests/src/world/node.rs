@@ -127,7 +127,7 @@ impl Node {
         self.running = Some(running);
         self.introduced.clear();
         self.starts += 1;
-        let origin = Origin { log: self.log_id, start: self.starts, first_epoch: 1 };
+        let origin = Origin { log: self.log_id, start: self.starts, opening: self.starts, first_epoch: 1 };
         self.act(|machine, effects| {
             machine.start(now, origin, effects).expect("the log and the settings of a story fit together");
         });

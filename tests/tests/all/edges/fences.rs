@@ -1,12 +1,14 @@
 //! Whom a machine hears and obeys: a process that it has accepted, in that process's own epoch.
 
 use engine::Table;
-use protocol::message::Prepare;
-use protocol::{Attempt, Message, NodeId, Reason, Record, Role, TxnId};
-use tests::kept::greeting;
+use participant::Participant;
+use protocol::message::{PeerChange, Prepare};
+use protocol::{Attempt, Machine, Message, NodeId, Position, Reason, Record, Refusal, Role, TxnId};
+use tests::kept::{greeting, made_up};
 
 use super::{
-    CLUSTER, FIRST, ask, coordinator, is_promised, meet, participant, put_a, reason, send, transfer, vote_yes,
+    Alone, CLUSTER, FIRST, ask, coordinator, is_promised, key_of, meet, participant, put, put_a, reason, send, submit,
+    transfer, vote_yes,
 };
 
 #[test]
@@ -57,4 +59,87 @@ pub(crate) fn a_prepare_is_of_its_senders_epoch() {
     assert_eq!(reason(&answer(1)), Some(Reason::StaleEpoch));
     assert_eq!(reason(&answer(3)), Some(Reason::WrongNode));
     assert!(is_promised(&answer(2)), "and nothing was fenced by these");
+}
+
+/// The same participant after a checkpoint and a restart.
+fn restarted(alone: &mut Alone<Participant>) -> Alone<Participant> {
+    let first = alone.kept.records.len();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = alone.kept.effects(|effects| alone.machine.checkpoint(at, effects));
+    }
+    let mut machine = Participant::new(participant::Config::new(1, CLUSTER), Table::new());
+    alone.kept.records.drain(first..).for_each(|(at, record)| machine.replay(at, record));
+    Alone::new(machine)
+}
+
+/// What a coordinator under this number claims to a participant that it connects to.
+fn claim(alone: &mut Alone<Participant>, number: u32, epoch: u32, stated: Position) -> Vec<Message> {
+    let from = NodeId::coordinator(number);
+    let mut said = Vec::new();
+    for message in greeting(Role::Coordinator, number, CLUSTER, epoch) {
+        let message =
+            if let Message::Claim { by, known, .. } = message { Message::Claim { by, known, stated } } else { message };
+        said.extend(alone.tell(from, message));
+    }
+    said
+}
+
+#[test]
+fn a_number_that_was_retired_may_come_back_with_all_that_it_was_told() {
+    for is_checkpointed in [false, true] {
+        let mut alone = participant(Table::new(), &[1, 2]);
+        assert!(is_promised(&send(&mut alone, put_a(1))));
+        let (told, _) = alone.last_record();
+        alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
+        let said = alone.tell(NodeId::client(1), Message::Retire { node: 1 });
+        assert!(matches!(said[..], [Message::PeerChanged { outcome: PeerChange::Done, .. }]), "{said:?}");
+        if is_checkpointed {
+            alone = restarted(&mut alone);
+        }
+        let said = claim(&mut alone, 1, 1, told);
+        assert!(!said.iter().any(|message| matches!(message, Message::LogLost { .. })), "{said:?}");
+        assert!(matches!(said.last(), Some(Message::Accepted { .. })), "{said:?}");
+    }
+}
+
+#[test]
+fn a_process_whose_log_has_lost_records_moves_no_fence() {
+    let mut alone = participant(Table::new(), &[1]);
+    let coordinator = NodeId::coordinator(1);
+    let by = made_up(3);
+    let opening = greeting(Role::Coordinator, 1, CLUSTER, 3);
+    let lost = Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN };
+    for message in opening {
+        let is_last = matches!(message, Message::Accept { .. });
+        if is_last {
+            alone.tell(coordinator, lost.clone());
+            let records = alone.kept.records.len();
+            let said = alone.tell(coordinator, Message::Accept { by, known: made_up(1) });
+            assert!(matches!(said[..], [Message::Accepted { .. }]), "{said:?}");
+            assert_eq!(alone.kept.records.len(), records, "nothing is fenced");
+        } else {
+            alone.tell(coordinator, message);
+        }
+    }
+    assert_eq!(alone.machine.heeded(1), made_up(1));
+    assert_eq!(alone.machine.welcome(coordinator, made_up(2)), Ok(()), "the newest copy is welcome");
+}
+
+#[test]
+fn in_one_phase_a_log_that_lacks_records_proves_nothing() {
+    for reason in [Reason::LogLost, Reason::NoClaim] {
+        let mut alone = coordinator(&[1, 2], |_| {});
+        let [Message::Prepare(prepare)] = &ask(&mut alone, submit(1, vec![put(&key_of(1))]))[..] else {
+            unreachable!("it is asked for")
+        };
+        let (txn, attempt) = (prepare.txn, prepare.attempt);
+        let refusal = Refusal { reason, participant: None, operation: None };
+        let said = alone.tell(NodeId::participant(1), Message::VoteNo { txn, attempt, refusal });
+        assert!(!said.iter().any(|message| matches!(message, Message::Aborted { .. })), "{said:?}");
+        let said = std::iter::from_fn(|| Some(alone.wait().1)).take(8).flatten();
+        let said: Vec<Message> = said.collect();
+        assert!(said.iter().all(|message| matches!(message, Message::Prepare(_))), "it is asked on: {said:?}");
+        assert!(!said.is_empty());
+    }
 }
