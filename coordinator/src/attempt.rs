@@ -272,15 +272,15 @@ impl Coordinator {
         effects: &mut Effects<'_>,
     ) {
         let (txn, attempt) = ballot;
-        let Some(open) = self.preparing(txn, attempt).filter(|open| open.has_part(participant)) else { return };
-        if open.may_be_done() && !is_proof(refusal.reason) {
+        let Some(open) = self.preparing(txn, attempt) else { return };
+        if open.may_be_done() && open.branch_of(participant).is_some() && !is_proof(refusal.reason) {
             // For all that such an answer tells, an earlier attempt may have committed: it is asked on.
             open.last_refusal = Some(Refusal::by_participant(participant, refusal.reason));
-            return if refusal.reason == Reason::NoClaim {
-                self.claim(participant, effects)
-            };
+            if refusal.reason == Reason::NoClaim {
+                self.claim(participant, effects);
+            }
+            return;
         }
-        let Some(open) = self.preparing(txn, attempt) else { return };
         let Some(branch) = open.branch_of(participant) else { return };
         refusal.participant = Some(participant);
         refusal.operation = refusal.operation.and_then(|at| branch.part.places.get(at as usize).copied());

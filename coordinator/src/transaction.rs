@@ -135,10 +135,6 @@ impl Branch {
 }
 
 impl Open {
-    pub(crate) fn has_part(&self, participant: u32) -> bool {
-        self.branches.iter().any(|branch| branch.part.participant == participant)
-    }
-
     pub(crate) fn branch_of(&mut self, participant: u32) -> Option<&mut Branch> {
         self.branches.iter_mut().find(|branch| branch.part.participant == participant)
     }

@@ -130,30 +130,9 @@ impl CloseReason {
     /// Whether one of the two ends refuses the other for what it is: no further attempt will do better until an operator has
     /// looked.
     pub(crate) fn is_refusal(&self) -> bool {
-        match self {
-            Self::Unwelcome { .. }
-            | Self::TurnedAway { .. }
-            | Self::WrongCluster { .. }
-            | Self::WrongPeer { .. }
-            | Self::WrongRole { .. }
-            | Self::Frame(FrameError::Version(_)) => true,
-            Self::ByPeer
-            | Self::WithinFrame
-            | Self::Io(_)
-            | Self::Frame(_)
-            | Self::HelloTimeout
-            | Self::FrameTimeout
-            | Self::TooMuchUnfinished
-            | Self::NoHello(_)
-            | Self::InvalidHello { .. }
-            | Self::Replaced
-            | Self::GivenUp
-            | Self::NotAllowed { .. }
-            | Self::OutboxFull { .. }
-            | Self::OutboxesFull { .. }
-            | Self::TooManyQuestions
-            | Self::Stopping => false,
-        }
+        let is_of_another_kind =
+            matches!(self, Self::WrongCluster { .. } | Self::WrongPeer { .. } | Self::WrongRole { .. });
+        self.is_alarm() || is_of_another_kind || matches!(self, Self::Frame(FrameError::Version(_)))
     }
 }
 
