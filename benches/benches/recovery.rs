@@ -15,8 +15,8 @@ use engine::{DirStorage, Options, Owner, Position, RecoveryReport, Storage, Stor
 use participant::{Config, Participant};
 use protocol::message::{Hello, Prepare, PrepareMode};
 use protocol::{
-    Age, Attempt, ClusterId, Effects, Journal, Machine, Message, NodeId, Operation, Origin, Outbox, Process, Record,
-    Role, Room, Tick, TxnId,
+    Age, Attempt, ClusterId, CommitMessage, Effects, HandshakeMessage, Journal, Machine, Message, NodeId, Operation,
+    Origin, Outbox, Process, Record, Role, Room, Tick, TxnId,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ struct Nobody;
 
 impl Outbox for Nobody {
     fn post(&mut self, _to: NodeId, _gate: protocol::Lsn, message: &Message) {
-        assert!(!matches!(message, Message::VoteNo { .. }), "{message:?}");
+        assert!(!matches!(message, Message::Commit(CommitMessage::VoteNo { .. })), "{message:?}");
     }
 
     fn link(&self, _to: NodeId) -> protocol::Link {
@@ -123,7 +123,7 @@ fn open_two_accounts(number: u64) -> Message {
         key: Bytes::from(format!("balance/{{{number}}}")),
         value: Bytes::from_static(b"1000"),
     };
-    Message::Prepare(Prepare {
+    Message::Commit(CommitMessage::Prepare(Prepare {
         txn: TxnId(u128::from(number) << 64 | u128::from(number)),
         attempt: Attempt { epoch: 1, number: 1 },
         cluster: ClusterId(1),
@@ -134,7 +134,7 @@ fn open_two_accounts(number: u64) -> Message {
         lock_wait_ms: 0,
         answer_within_ms: 1_000,
         operations: vec![account(2 * number), account(2 * number + 1)],
-    })
+    }))
 }
 
 /// A participant's log with `KEYS` keys, half as many remembered outcomes, and a checkpoint over all of it.
@@ -144,9 +144,14 @@ async fn write_participant(dir: &Path) {
     let mut machine = new_participant(table);
     let coordinator = NodeId::coordinator(1);
     let by = Process { log: 1, epoch: 1, start: 1 };
-    let hello = Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(1), process: by };
-    let claim = Message::Claim { by, known: Process::NONE, stated: protocol::Position::UNKNOWN };
-    for greeting in [Message::Hello(hello), claim, Message::Accept { by, known: Process::NONE }] {
+    let hello = Hello::daemon(Role::Coordinator, 1, ClusterId(1), by);
+    let claim =
+        Message::Handshake(HandshakeMessage::Claim { by, known: Process::NONE, stated: protocol::Position::UNKNOWN });
+    for greeting in [
+        Message::Handshake(HandshakeMessage::Hello(hello)),
+        claim,
+        Message::Handshake(HandshakeMessage::Accept { by, known: Process::NONE }),
+    ] {
         machine.handle(Tick(0), coordinator, greeting, &mut Effects::new(&mut StoreJournal(&mut store), &mut Nobody));
     }
     for number in 0..KEYS / 2 {

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use protocol::Message;
 use protocol::frame::{self, FrameReader};
 use protocol::message::Hello;
+use protocol::{HandshakeMessage, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -86,7 +86,10 @@ async fn greet(address: &str, options: &Options) -> Result<Established, ClientEr
     let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let hello = Hello::client(options.cluster);
-    stream.write_all(&frame::single(&Message::Hello(hello))).await.map_err(|_| hung_up())?;
+    stream
+        .write_all(&frame::single(&Message::Handshake(HandshakeMessage::Hello(hello))))
+        .await
+        .map_err(|_| hung_up())?;
 
     let mut frames = FrameReader::default();
     let mut heard = Vec::new();
@@ -98,16 +101,22 @@ async fn greet(address: &str, options: &Options) -> Result<Established, ClientEr
         }
         frames.drain(|message| heard.push(message)).map_err(|error| violation(error.to_string()))?;
     }
-    let Some(Message::Hello(server)) = heard.first().cloned() else {
+    let Some(Message::Handshake(HandshakeMessage::Hello(server))) = heard.first().cloned() else {
         return Err(violation("it did not greet first".to_owned()));
     };
+    if hello.speaks.common(server.speaks).is_none() {
+        let (theirs, ours) = (server.speaks, hello.speaks);
+        return Err(violation(format!("it speaks {theirs} of the messages, this client {ours}")));
+    }
     if server.cluster != options.cluster {
         let (expected, found) = (options.cluster, server.cluster);
         return Err(ClientError::WrongCluster { address: address.to_owned(), expected, found });
     }
     match heard.get(1) {
         None => Ok(Established { stream, frames, server }),
-        Some(Message::Unwelcome(unwelcome)) => Err(violation(format!("it refuses this connection, {unwelcome}"))),
+        Some(Message::Handshake(HandshakeMessage::Unwelcome(unwelcome))) => {
+            Err(violation(format!("it refuses this connection, {unwelcome}")))
+        }
         Some(_) => Err(violation("it spoke before it was asked".to_owned())),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use protocol::message::{Stats, Submit, TxnStatus};
-use protocol::{Message, Operation, Reason, Refusal, TxnId};
+use protocol::{AdminMessage, ClientMessage, HandshakeMessage, Message, Operation, Reason, Refusal, TxnId};
 use rustc_hash::FxBuildHasher;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
@@ -121,7 +121,7 @@ impl InFlight {
         let (answer, receiver) = oneshot::channel();
         let txn = submit.txn;
         let mut pending = Pending {
-            submit: Message::Submit(submit),
+            submit: Message::Client(ClientMessage::Submit(submit)),
             deadline,
             give_up: deadline + grace,
             sends: 0,
@@ -158,7 +158,7 @@ impl InFlight {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
         state.statuses.entry(txn).or_default().push(Question { give_up, answer, _room: room });
-        self.ask(state, &Message::AskStatus { txn });
+        self.ask(state, &Message::Client(ClientMessage::AskStatus { txn }));
         receiver
     }
 
@@ -167,7 +167,7 @@ impl InFlight {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
         state.stats.push_back(Question { give_up, answer, _room: room });
-        self.ask(state, &Message::AskStats);
+        self.ask(state, &Message::Admin(AdminMessage::AskStats));
         receiver
     }
 
@@ -194,11 +194,11 @@ impl InFlight {
         }
         for (txn, questions) in &state.statuses {
             for _ in questions {
-                state.outgoing.push(&Message::AskStatus { txn: *txn });
+                state.outgoing.push(&Message::Client(ClientMessage::AskStatus { txn: *txn }));
             }
         }
         for _ in &state.stats {
-            state.outgoing.push(&Message::AskStats);
+            state.outgoing.push(&Message::Admin(AdminMessage::AskStats));
         }
         drop(guard);
         self.wake_writer.notify_one();
@@ -298,49 +298,45 @@ impl InFlight {
 
 impl State {
     fn deliver(&mut self, message: Message) -> Result<(), String> {
+        let name = message.name();
         match message {
-            Message::Committed { txn, results } => self.deliver_committed(txn, results)?,
-            Message::Aborted { txn, refusal, at_deadline } => {
+            Message::Client(ClientMessage::Committed { txn, results }) => self.deliver_committed(txn, results)?,
+            Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline }) => {
                 self.deliver_reply(txn, |_| Reply::Outcome(Outcome::Aborted { refusal, at_deadline }));
             }
-            Message::Busy { txn } => self.deliver_reply(txn, |pending| Reply::Busy {
+            Message::Client(ClientMessage::Busy { txn }) => self.deliver_reply(txn, |pending| Reply::Busy {
                 sends: pending.sends,
                 operations: pending.take_operations(),
             }),
-            Message::Status { txn, status } => {
+            Message::Client(ClientMessage::Status { txn, status }) => {
                 for question in self.statuses.remove(&txn).unwrap_or_default() {
                     let _ = question.answer.send(Ok(status));
                 }
             }
-            Message::Stats(stats) => {
+            Message::Admin(AdminMessage::Stats(stats)) => {
                 let question = self.stats.pop_front().ok_or("figures that nobody asked for")?;
                 let _ = question.answer.send(Ok(stats));
             }
-            Message::Hello(_) => return Err("a second greeting".to_owned()),
-            Message::Unwelcome(unwelcome) => return Err(format!("it refuses this connection, {unwelcome}")),
-            Message::Submit(_)
-            | Message::AskStatus { .. }
-            | Message::Prepare(_)
-            | Message::Commit { .. }
-            | Message::Abort { .. }
-            | Message::AskOutcome { .. }
-            | Message::VoteYes { .. }
-            | Message::VoteReadOnly { .. }
-            | Message::VoteNo { .. }
-            | Message::CommittedOnePhase { .. }
-            | Message::CommitAck { .. }
-            | Message::PrepareLost { .. }
-            | Message::AskDecision { .. }
-            | Message::Outcome { .. }
-            | Message::Claim { .. }
-            | Message::Accept { .. }
-            | Message::Accepted { .. }
-            | Message::Superseded { .. }
-            | Message::ReplaceLog { .. }
-            | Message::Retire { .. }
-            | Message::PeerChanged { .. }
-            | Message::LogLost { .. }
-            | Message::AskStats => return Err("a message that is not for clients".to_owned()),
+            Message::Handshake(HandshakeMessage::Hello(_)) => return Err("a second greeting".to_owned()),
+            Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)) => {
+                return Err(format!("it refuses this connection, {unwelcome}"));
+            }
+            Message::Client(ClientMessage::Submit(_) | ClientMessage::AskStatus { .. })
+            | Message::Admin(
+                AdminMessage::ReplaceLog { .. }
+                | AdminMessage::Retire { .. }
+                | AdminMessage::PeerChanged { .. }
+                | AdminMessage::AskStats,
+            )
+            | Message::Handshake(
+                HandshakeMessage::Claim { .. }
+                | HandshakeMessage::Accept { .. }
+                | HandshakeMessage::Accepted { .. }
+                | HandshakeMessage::Superseded { .. }
+                | HandshakeMessage::LogLost { .. },
+            )
+            | Message::Commit(_)
+            | Message::Recovery(_) => return Err(format!("{name}, which is not for clients")),
         }
         Ok(())
     }
@@ -376,7 +372,7 @@ impl Pending {
         if self.is_over(now) {
             return;
         }
-        if let Message::Submit(submit) = &mut self.submit {
+        if let Message::Client(ClientMessage::Submit(submit)) = &mut self.submit {
             submit.deadline_ms = deadline_ms(self.deadline.saturating_duration_since(now));
         }
         self.send(outgoing, traffic);
@@ -388,17 +384,23 @@ impl Pending {
     }
 
     fn operations(&self) -> usize {
-        if let Message::Submit(submit) = &self.submit { submit.operations.len() } else { 0 }
+        if let Message::Client(ClientMessage::Submit(submit)) = &self.submit { submit.operations.len() } else { 0 }
     }
 
     fn take_operations(&mut self) -> Vec<Operation> {
-        if let Message::Submit(submit) = &mut self.submit { std::mem::take(&mut submit.operations) } else { Vec::new() }
+        if let Message::Client(ClientMessage::Submit(submit)) = &mut self.submit {
+            std::mem::take(&mut submit.operations)
+        } else {
+            Vec::new()
+        }
     }
 
     /// The same transaction submitted while it is in flight: one answer for both.
     fn join(&mut self, other: Self) {
         let same = match (&self.submit, &other.submit) {
-            (Message::Submit(one), Message::Submit(two)) => one.operations == two.operations,
+            (Message::Client(ClientMessage::Submit(one)), Message::Client(ClientMessage::Submit(two))) => {
+                one.operations == two.operations
+            }
             (_, _) => false,
         };
         if same {

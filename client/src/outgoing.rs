@@ -51,13 +51,13 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::TxnId;
     use protocol::frame::FrameReader;
     use protocol::message::Submit;
+    use protocol::{ClientMessage, TxnId};
 
     fn submit(number: u128, value_bytes: usize) -> Message {
         let operations = client_put(value_bytes);
-        Message::Submit(Submit { txn: TxnId(number), deadline_ms: 1, operations })
+        Message::Client(ClientMessage::Submit(Submit { txn: TxnId(number), deadline_ms: 1, operations }))
     }
 
     fn client_put(value_bytes: usize) -> Vec<protocol::Operation> {
@@ -81,7 +81,7 @@ mod tests {
             frames += 1;
             let mut payload = protocol::codec::Reader::new(payload);
             while payload.remaining() > 0 {
-                heard.push(Message::decode(&mut payload).unwrap());
+                heard.push(Message::decode(&mut payload).unwrap().unwrap());
             }
         }
         assert_eq!(heard, messages);

@@ -1,7 +1,7 @@
 //! What an operator tells a node of its peers: one question on a connection of its own.
 
 use protocol::message::PeerChange;
-use protocol::{Message, Role, frame};
+use protocol::{AdminMessage, Message, Role, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::Options;
@@ -51,8 +51,8 @@ async fn ask(address: &str, connection: Established, request: PeerRequest) -> Re
     let Established { mut stream, mut frames, .. } = connection;
     let lost = |error: std::io::Error| unknown(address, &format!("the connection was lost ({error})"));
     let message = match request {
-        PeerRequest::ReplaceLog { role, number } => Message::ReplaceLog { role, node: number },
-        PeerRequest::Retire { number } => Message::Retire { node: number },
+        PeerRequest::ReplaceLog { role, number } => Message::Admin(AdminMessage::ReplaceLog { role, node: number }),
+        PeerRequest::Retire { number } => Message::Admin(AdminMessage::Retire { node: number }),
     };
     stream.write_all(&frame::single(&message)).await.map_err(lost)?;
     let mut bytes = vec![0; READ_BYTES];
@@ -65,7 +65,7 @@ async fn ask(address: &str, connection: Established, request: PeerRequest) -> Re
         frames.extend(&bytes[..count]);
         let framed = frames.drain(|message| heard.push(message));
         framed.map_err(|error| ClientError::Violation { address: address.to_owned(), why: error.to_string() })?;
-        if let Some(Message::PeerChanged { outcome, epoch, in_doubt }) = heard.pop() {
+        if let Some(Message::Admin(AdminMessage::PeerChanged { outcome, epoch, in_doubt })) = heard.pop() {
             return Ok(PeerChanged { outcome, epoch, in_doubt });
         }
     }

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use client::{Client, ClientError, Options, Outcome, Traffic, Transaction};
 use protocol::frame::{self, FrameReader};
 use protocol::message::{Hello, Stats, Submit, TxnStatus};
-use protocol::{ClusterId, Message, OperationResult, Reason, Refusal, Role, TxnId};
+use protocol::{
+    AdminMessage, ClientMessage, ClusterId, HandshakeMessage, Message, OperationResult, Reason, RecoveryMessage,
+    Refusal, Role, TxnId,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,7 +40,10 @@ impl Coordinator {
     async fn accept(&self) -> Connection {
         let mut connection = self.accept_raw().await;
         connection.say(&hello(1)).await;
-        assert!(matches!(connection.hear().await, Message::Hello(Hello { role: Role::Client, .. })));
+        assert!(matches!(
+            connection.hear().await,
+            Message::Handshake(HandshakeMessage::Hello(Hello { role: Role::Client, .. }))
+        ));
         connection
     }
 }
@@ -66,17 +72,19 @@ impl Connection {
 
     async fn hear_submit(&mut self) -> Submit {
         let message = self.hear().await;
-        let Message::Submit(submit) = message else { panic!("expected a transaction, heard {message:?}") };
+        let Message::Client(ClientMessage::Submit(submit)) = message else {
+            panic!("expected a transaction, heard {message:?}")
+        };
         submit
     }
 }
 
 fn hello(cluster: u64) -> Message {
-    Message::Hello(Hello { role: Role::Coordinator, node: 1, cluster: ClusterId(cluster), process: PROCESS })
+    Message::Handshake(HandshakeMessage::Hello(Hello::daemon(Role::Coordinator, 1, ClusterId(cluster), PROCESS)))
 }
 
 fn committed(txn: TxnId, number: i64) -> Message {
-    Message::Committed { txn, results: Some(vec![OperationResult::Number(number)]) }
+    Message::Client(ClientMessage::Committed { txn, results: Some(vec![OperationResult::Number(number)]) })
 }
 
 fn options(deadline_ms: u64) -> Options {
@@ -132,7 +140,7 @@ async fn a_lost_connection_is_made_again_and_the_same_id_is_sent_with_the_time_t
     let second = connection.hear_submit().await;
     assert_eq!((first.txn, &first.operations), (second.txn, &second.operations));
     assert!(second.deadline_ms <= first.deadline_ms - 50, "{} then {}", first.deadline_ms, second.deadline_ms);
-    connection.say(&Message::Committed { txn: second.txn, results: None }).await;
+    connection.say(&Message::Client(ClientMessage::Committed { txn: second.txn, results: None })).await;
     assert_eq!(call.await.unwrap(), Ok(Outcome::Committed { results: None }));
 }
 
@@ -141,7 +149,7 @@ async fn busy_is_tried_again_under_the_same_id() {
     let (_coordinator, mut connection, client) = connected(5_000).await;
     let call = tokio::spawn(async move { client.submit(add(1)).await });
     let first = connection.hear_submit().await;
-    connection.say(&Message::Busy { txn: first.txn }).await;
+    connection.say(&Message::Client(ClientMessage::Busy { txn: first.txn })).await;
     let second = connection.hear_submit().await;
     assert_eq!((first.txn, &first.operations), (second.txn, &second.operations));
     connection.say(&committed(second.txn, 1)).await;
@@ -153,7 +161,7 @@ async fn say_busy(mut connection: Connection, asked: std::sync::Arc<std::sync::M
     loop {
         let txn = connection.hear_submit().await.txn;
         asked.lock().unwrap().push(txn);
-        connection.say(&Message::Busy { txn }).await;
+        connection.say(&Message::Client(ClientMessage::Busy { txn })).await;
     }
 }
 
@@ -211,7 +219,7 @@ async fn busy_until_the_deadline_is_an_abort_because_nothing_was_tried() {
     tokio::spawn(async move {
         loop {
             let txn = connection.hear_submit().await.txn;
-            connection.say(&Message::Busy { txn }).await;
+            connection.say(&Message::Client(ClientMessage::Busy { txn })).await;
         }
     });
     let refusal = Refusal::by_coordinator(Reason::Busy);
@@ -228,7 +236,7 @@ async fn busy_after_a_lost_connection_is_unknown_because_the_first_try_may_have_
     tokio::spawn(async move {
         loop {
             let txn = connection.hear_submit().await.txn;
-            connection.say(&Message::Busy { txn }).await;
+            connection.say(&Message::Client(ClientMessage::Busy { txn })).await;
         }
     });
     assert!(matches!(call.await.unwrap(), Err(ClientError::Unknown { .. })));
@@ -245,8 +253,8 @@ async fn without_an_answer_the_outcome_is_unknown_and_its_status_can_be_asked() 
     assert!(begun.elapsed() >= Duration::from_millis(200), "waits for the grace");
     let asked = tokio::spawn(async move { client.status(txn).await });
     connection.hear_submit().await;
-    assert_eq!(connection.hear().await, Message::AskStatus { txn });
-    connection.say(&Message::Status { txn, status: TxnStatus::Committed }).await;
+    assert_eq!(connection.hear().await, Message::Client(ClientMessage::AskStatus { txn }));
+    connection.say(&Message::Client(ClientMessage::Status { txn, status: TxnStatus::Committed })).await;
     assert_eq!(asked.await.unwrap(), Ok(TxnStatus::Committed));
 }
 
@@ -288,7 +296,7 @@ async fn what_was_asked_is_counted_by_connection_and_by_sending() {
     });
     let txn = connection.hear_submit().await.txn;
     assert_eq!(client.traffic(), Traffic { connections: 1, submits: 1 });
-    connection.say(&Message::Busy { txn }).await;
+    connection.say(&Message::Client(ClientMessage::Busy { txn })).await;
     connection.hear_submit().await;
     assert_eq!(client.traffic(), Traffic { connections: 1, submits: 2 });
     drop(connection);
@@ -309,10 +317,10 @@ async fn garbage_ends_the_connection_and_the_transaction_is_sent_on_the_next_one
     let mut connection = coordinator.accept().await;
     let txn = connection.hear_submit().await.txn;
     // Also what only participants hear, and an answer with too few results.
-    connection.say(&Message::AskOutcome { txn, question: 1 }).await;
+    connection.say(&Message::Recovery(RecoveryMessage::AskOutcome { txn, question: 1 })).await;
     let mut connection = coordinator.accept().await;
     connection.hear_submit().await;
-    connection.say(&Message::Committed { txn, results: Some(Vec::new()) }).await;
+    connection.say(&Message::Client(ClientMessage::Committed { txn, results: Some(Vec::new()) })).await;
     let mut connection = coordinator.accept().await;
     connection.hear_submit().await;
     connection.say(&committed(txn, 1)).await;
@@ -411,8 +419,8 @@ async fn figures_are_asked_for_on_the_same_connection() {
         requests: 0,
     };
     let asked = tokio::spawn(async move { client.stats().await });
-    assert_eq!(connection.hear().await, Message::AskStats);
-    connection.say(&Message::Stats(stats.clone())).await;
+    assert_eq!(connection.hear().await, Message::Admin(AdminMessage::AskStats));
+    connection.say(&Message::Admin(AdminMessage::Stats(stats.clone()))).await;
     assert_eq!(asked.await.unwrap(), Ok(stats));
 }
 
@@ -467,7 +475,9 @@ async fn a_participant_is_told_from_a_coordinator_at_once() {
     let greet = async {
         let mut connection = node.accept_raw().await;
         let role = Role::Participant;
-        connection.say(&Message::Hello(Hello { role, node: 7, cluster: ClusterId(1), process: PROCESS })).await;
+        connection
+            .say(&Message::Handshake(HandshakeMessage::Hello(Hello::daemon(role, 7, ClusterId(1), PROCESS))))
+            .await;
         connection
     };
     let (client, _connection) = tokio::join!(Client::connect(address.clone(), options(60_000)), greet);

@@ -2,7 +2,9 @@
 
 use planted::planted;
 use protocol::message::Submit;
-use protocol::{Age, Attempt, Effects, Message, NodeId, Operation, Reason, Refusal, Room, Tick, TxnId, operation};
+use protocol::{
+    Age, Attempt, ClientMessage, Effects, Message, NodeId, Operation, Reason, Refusal, Room, Tick, TxnId, operation,
+};
 
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::split::split;
@@ -34,7 +36,8 @@ impl Coordinator {
         let branches: Vec<_> = split(bins, &submit.operations).into_iter().map(Branch::new).collect();
         if branches.is_empty() {
             // Nothing was asked for, so nothing can be lost.
-            return effects.send_now(client, &Message::Committed { txn, results: Some(Vec::new()) });
+            return effects
+                .send_now(client, &Message::Client(ClientMessage::Committed { txn, results: Some(Vec::new()) }));
         }
         // What is under way can still be decided. This log holds no data, so that a checkpoint frees whatever else is begun; but
         // what frees the participants' space comes first.
@@ -44,13 +47,14 @@ impl Coordinator {
         let deadline_us = u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000;
         if self.awaits_claims(now, &branches, effects) || no_room || self.is_busy(&branches, deadline_us) {
             // Nothing was begun, and nothing was computed that is of the length of what was asked.
-            return effects.send_now(client, &Message::Busy { txn });
+            return effects.send_now(client, &Message::Client(ClientMessage::Busy { txn }));
         }
         let digest = operation::digest(&submit.operations, &mut self.scratch);
         if self.read.get(txn).is_some_and(|read| read != digest) {
             let refusal = Refusal::by_coordinator(Reason::IdReused);
             // Says nothing of what the transaction read that had the id first. The same one reads again.
-            return effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+            return effects
+                .send_now(client, &Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: false }));
         }
         for branch in &branches {
             let load = self.load.entry(branch.part.participant).or_default();
@@ -98,7 +102,7 @@ impl Coordinator {
         } else {
             let refusal = Refusal::by_coordinator(Reason::IdReused);
             // Says nothing of what became of the transaction that had the id first.
-            effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+            effects.send_now(client, &Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: false }));
         }
     }
 
@@ -121,9 +125,9 @@ impl Coordinator {
             }
         } else if let Some(AbortedOutcome { refusal, at_deadline, .. }) = self.aborted.get(txn) {
             // An abort needs no record.
-            effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline });
+            effects.send_now(client, &Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline }));
         } else {
-            effects.send(client, &Message::Committed { txn, results: None });
+            effects.send(client, &Message::Client(ClientMessage::Committed { txn, results: None }));
         }
     }
 

@@ -2,7 +2,8 @@
 
 use planted::planted;
 use protocol::{
-    Attempt, Effects, Link, Message, NodeId, OperationResult, Position, Reason, Record, Refusal, Tick, TxnId,
+    Attempt, ClientMessage, CommitMessage, Effects, Link, Message, NodeId, OperationResult, Position, Reason, Record,
+    Refusal, Tick, TxnId,
 };
 
 use crate::delivery::ELSEWHERE;
@@ -86,7 +87,7 @@ impl Coordinator {
             } else if is_asked {
                 let prepare = open.prepare(now, txn, (self.config.cluster, self.config.lock_wait_ms), at);
                 // Promises nothing; the epoch that it names was durable before the first connection.
-                effects.send_now(NodeId::participant(participant), &Message::Prepare(prepare));
+                effects.send_now(NodeId::participant(participant), &Message::Commit(CommitMessage::Prepare(prepare)));
             }
         }
         strangers.into_iter().for_each(|participant| self.claim_again(now, participant, effects));
@@ -200,11 +201,12 @@ impl Coordinator {
         let (attempt, digest) = (open.attempt, open.digest);
         let decided = Record::Decided { txn, attempt, digest, participants: promised };
         let decided_at = effects.log(&decided);
-        let committed = Message::Committed { txn, results: Some(results) };
+        let committed = Message::Client(ClientMessage::Committed { txn, results: Some(results) });
         open.clients.iter().for_each(|client| effects.send(*client, &committed));
         if let Record::Decided { participants, .. } = decided {
             for (participant, prepared_at) in &participants {
-                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at, decided_at };
+                let commit =
+                    Message::Commit(CommitMessage::Commit { txn, attempt, prepared_at: *prepared_at, decided_at });
                 effects.send(NodeId::participant(*participant), &commit);
             }
             self.tell_of(&participants, decided_at);
@@ -216,7 +218,7 @@ impl Coordinator {
     /// needed, since there is nothing that a crash could undo.
     pub(crate) fn finish_read_only(&mut self, txn: TxnId, results: Vec<OperationResult>, effects: &mut Effects<'_>) {
         let Some(open) = self.close(txn) else { return };
-        let committed = Message::Committed { txn, results: Some(results) };
+        let committed = Message::Client(ClientMessage::Committed { txn, results: Some(results) });
         self.read.remember(txn, open.digest);
         // What was read was durable before the participants showed it.
         open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
@@ -254,7 +256,7 @@ impl Coordinator {
     ) {
         let Some(open) = self.close(txn) else { return };
         let (attempt, digest) = (open.attempt, open.digest);
-        let committed = Message::Committed { txn, results };
+        let committed = Message::Client(ClientMessage::Committed { txn, results });
         // Durable already, at the participant that said so.
         open.clients.iter().for_each(|client| effects.send_now(*client, &committed));
         let (participant, committed_at) = place;
@@ -333,7 +335,7 @@ impl Coordinator {
         if self.read.get(txn).is_none() {
             self.aborted.remember(txn, AbortedOutcome { digest: open.digest, refusal, at_deadline });
         }
-        let aborted = Message::Aborted { txn, refusal, at_deadline };
+        let aborted = Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline });
         // An abort needs no record: what has no decision is aborted.
         open.clients.iter().for_each(|client| effects.send_now(*client, &aborted));
     }
@@ -412,7 +414,10 @@ fn abort_attempt(txn: TxnId, open: &Open, refuser: Option<u32>, effects: &mut Ef
         };
         if holds_or_waits && Some(participant) != refuser {
             // Presumed abort: an abort needs no record.
-            effects.send_now(NodeId::participant(participant), &Message::Abort { txn, attempt: open.attempt });
+            effects.send_now(
+                NodeId::participant(participant),
+                &Message::Commit(CommitMessage::Abort { txn, attempt: open.attempt }),
+            );
         }
     }
 }

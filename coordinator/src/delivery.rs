@@ -1,7 +1,7 @@
 //! After the decision: participants are told until all have acknowledged.
 
 use protocol::record::CommittedOutcome;
-use protocol::{Attempt, Effects, Message, NodeId, Position, Record, Tick, TxnId};
+use protocol::{Attempt, CommitMessage, Effects, Message, NodeId, Position, Record, Tick, TxnId};
 
 use crate::machine::Coordinator;
 use crate::transaction::{Decision, Delivery, Phase, Txn};
@@ -57,7 +57,8 @@ impl Coordinator {
             // One whose process is not accepted yet is told when it is.
             if is_meant && self.fencing.is_current(*participant) {
                 let Decision { attempt, decided_at, .. } = delivery.decision;
-                let commit = Message::Commit { txn, attempt, prepared_at: *prepared_at, decided_at };
+                let commit =
+                    Message::Commit(CommitMessage::Commit { txn, attempt, prepared_at: *prepared_at, decided_at });
                 effects.send(NodeId::participant(*participant), &commit);
             }
         }
@@ -81,7 +82,10 @@ impl Coordinator {
             Some(Txn::Open(open)) if open.attempt == attempt && open.phase == Phase::Preparing => {}
             Some(Txn::Open(_) | Txn::Delivering(_)) | None => {
                 // Presumed abort: without a decision there is nothing to wait for.
-                effects.send_now(NodeId::participant(participant), &Message::Abort { txn, attempt });
+                effects.send_now(
+                    NodeId::participant(participant),
+                    &Message::Commit(CommitMessage::Abort { txn, attempt }),
+                );
             }
         }
     }
@@ -103,7 +107,7 @@ impl Coordinator {
         let is_committed = self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt);
         if is_committed {
             let (prepared_at, decided_at) = (Position::UNKNOWN, Position::UNKNOWN);
-            let commit = Message::Commit { txn, attempt, prepared_at, decided_at };
+            let commit = Message::Commit(CommitMessage::Commit { txn, attempt, prepared_at, decided_at });
             effects.send(NodeId::participant(participant), &commit);
         }
         is_committed

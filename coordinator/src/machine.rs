@@ -8,8 +8,9 @@ use protocol::limits::{DECIDED_BYTES_MAX, PARTICIPANTS_MAX};
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    Effects, Evidence, Fencing, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Reason, Record,
-    Refusal, Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome, UnwelcomeReason,
+    AdminMessage, ClientMessage, CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Machine,
+    Message, NodeId, Origin, Owed, Position, Process, Reason, Record, RecoveryMessage, Refusal, Retention, Role,
+    StartError, Tick, Timers, TxnId, Unwelcome, UnwelcomeReason,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -303,36 +304,25 @@ impl Machine for Coordinator {
 impl Coordinator {
     fn handle_client(&mut self, now: Tick, client: NodeId, message: Message, effects: &mut Effects<'_>) {
         match message {
-            Message::Submit(submit) => self.on_submit(now, client, &submit, effects),
-            Message::AskStatus { txn } => self.on_ask_status(now, client, txn, effects),
-            Message::ReplaceLog { role, node } => self.on_replace_log(client, role, node, effects),
-            Message::Hello(_)
-            | Message::Committed { .. }
-            | Message::Aborted { .. }
-            | Message::Busy { .. }
-            | Message::Status { .. }
-            | Message::Prepare(_)
-            | Message::Commit { .. }
-            | Message::Abort { .. }
-            | Message::Claim { .. }
-            | Message::Accept { .. }
-            | Message::Accepted { .. }
-            | Message::Superseded { .. }
-            | Message::Unwelcome(_)
-            | Message::Retire { .. }
-            | Message::PeerChanged { .. }
-            | Message::AskOutcome { .. }
-            | Message::VoteYes { .. }
-            | Message::VoteReadOnly { .. }
-            | Message::VoteNo { .. }
-            | Message::CommittedOnePhase { .. }
-            | Message::CommitAck { .. }
-            | Message::PrepareLost { .. }
-            | Message::LogLost { .. }
-            | Message::AskDecision { .. }
-            | Message::Outcome { .. }
-            | Message::AskStats
-            | Message::Stats(_) => {}
+            Message::Client(ClientMessage::Submit(submit)) => self.on_submit(now, client, &submit, effects),
+            Message::Client(ClientMessage::AskStatus { txn }) => self.on_ask_status(now, client, txn, effects),
+            Message::Admin(AdminMessage::ReplaceLog { role, node }) => self.on_replace_log(client, role, node, effects),
+            // Not of a client to a coordinator: the rows let none of these pass.
+            Message::Client(
+                ClientMessage::Committed { .. }
+                | ClientMessage::Aborted { .. }
+                | ClientMessage::Busy { .. }
+                | ClientMessage::Status { .. },
+            )
+            | Message::Admin(
+                AdminMessage::Retire { .. }
+                | AdminMessage::PeerChanged { .. }
+                | AdminMessage::AskStats
+                | AdminMessage::Stats(_),
+            )
+            | Message::Handshake(_)
+            | Message::Commit(_)
+            | Message::Recovery(_) => {}
         }
     }
 
@@ -342,53 +332,74 @@ impl Coordinator {
             return self.claim_again(now, participant, effects);
         }
         match message {
-            Message::Hello(hello) => self.on_hello(now, participant, hello.process, effects),
-            Message::Claim { by, known, stated } => self.on_claim(participant, (by, known), stated, effects),
-            Message::Accepted { by } => self.on_accepted(now, participant, by, effects),
-            Message::VoteYes { txn, attempt, prepared_at, results } => {
+            Message::Handshake(message) => self.on_handshake(now, participant, &message, effects),
+            Message::Commit(message) => self.on_commit_message(now, participant, message, effects),
+            Message::Recovery(message) => self.on_recovery(participant, message, effects),
+            Message::Client(_) | Message::Admin(_) => {}
+        }
+    }
+
+    fn on_handshake(&mut self, now: Tick, participant: u32, message: &HandshakeMessage, effects: &mut Effects<'_>) {
+        match *message {
+            HandshakeMessage::Hello(hello) => self.on_hello(now, participant, hello.process, effects),
+            HandshakeMessage::Claim { by, known, stated } => self.on_claim(participant, (by, known), stated, effects),
+            HandshakeMessage::Accepted { by } => self.on_accepted(now, participant, by, effects),
+            HandshakeMessage::LogLost { .. } => self.fencing.note_lost(participant),
+            // The driver has told the operator.
+            HandshakeMessage::Superseded { .. } | HandshakeMessage::Unwelcome(_) => {}
+            // Only a coordinator says it.
+            HandshakeMessage::Accept { .. } => {}
+        }
+    }
+
+    fn on_commit_message(&mut self, now: Tick, participant: u32, message: CommitMessage, effects: &mut Effects<'_>) {
+        match message {
+            CommitMessage::VoteYes { txn, attempt, prepared_at, results } => {
                 let vote = Vote::Yes { prepared_at, results };
                 self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
             }
-            Message::VoteReadOnly { txn, attempt, results } => {
+            CommitMessage::VoteReadOnly { txn, attempt, results } => {
                 let vote = Vote::ReadOnly { results };
                 self.on_vote(now, participant, Ballot { txn, attempt, vote }, effects);
             }
-            Message::VoteNo { txn, attempt, refusal } => {
+            CommitMessage::VoteNo { txn, attempt, refusal } => {
                 self.on_refusal(now, participant, (txn, attempt), refusal, effects);
             }
-            Message::CommittedOnePhase { txn, attempt, committed_at, results } => {
+            CommitMessage::CommittedOnePhase { txn, attempt, committed_at, results } => {
                 self.on_committed_one_phase((participant, committed_at), (txn, attempt), results, effects);
             }
-            Message::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
-            // The decision stands; the driver has told the operator. It is sent again, and when
-            // the promise is back (from a copy of the log), it will be kept.
-            Message::LogLost { .. } => self.fencing.note_lost(participant),
-            Message::PrepareLost { .. } | Message::Superseded { .. } | Message::Unwelcome(_) => {}
-            Message::AskDecision { txn, attempt, participants } => {
+            CommitMessage::CommitAck { txn, attempt } => self.on_commit_ack(participant, txn, attempt, effects),
+            // Only a coordinator says these.
+            CommitMessage::Prepare(_) | CommitMessage::Commit { .. } | CommitMessage::Abort { .. } => {}
+        }
+    }
+
+    fn on_recovery(&mut self, participant: u32, message: RecoveryMessage, effects: &mut Effects<'_>) {
+        match message {
+            RecoveryMessage::AskDecision { txn, attempt, participants } => {
                 self.on_doubt(participant, txn, Doubt { attempt, participants }, effects);
             }
-            Message::Outcome { txn, question, known } => self.on_outcome(participant, (txn, question), known, effects),
-            Message::Submit(_)
-            | Message::AskStatus { .. }
-            | Message::Committed { .. }
-            | Message::Aborted { .. }
-            | Message::Busy { .. }
-            | Message::Status { .. }
-            | Message::Prepare(_)
-            | Message::Commit { .. }
-            | Message::Abort { .. }
-            | Message::Accept { .. }
-            | Message::ReplaceLog { .. }
-            | Message::Retire { .. }
-            | Message::PeerChanged { .. }
-            | Message::AskOutcome { .. }
-            | Message::AskStats
-            | Message::Stats(_) => {}
+            RecoveryMessage::Outcome { txn, question, known } => {
+                self.on_outcome(participant, (txn, question), known, effects);
+            }
+            // The decision stands; the driver has told the operator. It is sent again, and when
+            // the promise is back (from a copy of the log), it will be kept.
+            RecoveryMessage::PrepareLost { .. } => {}
+            // Only a coordinator says it.
+            RecoveryMessage::AskOutcome { .. } => {}
         }
     }
 }
 
 /// Whether a participant says it before its process is accepted.
 fn opens(message: &Message) -> bool {
-    matches!(message, Message::Hello(_) | Message::Claim { .. } | Message::LogLost { .. } | Message::Accepted { .. })
+    matches!(
+        message,
+        Message::Handshake(
+            HandshakeMessage::Hello(_)
+                | HandshakeMessage::Claim { .. }
+                | HandshakeMessage::LogLost { .. }
+                | HandshakeMessage::Accepted { .. }
+        )
+    )
 }

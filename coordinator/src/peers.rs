@@ -14,7 +14,10 @@
 //! Not here: what a single decision says of its promises (`transaction.rs`).
 
 use protocol::message::PeerChange;
-use protocol::{Attempt, Effects, Message, NodeId, Position, Process, Reason, Record, Refusal, Role, Tick, TxnId};
+use protocol::{
+    AdminMessage, Attempt, Effects, HandshakeMessage, Message, NodeId, Position, Process, Reason, Record, Refusal,
+    Role, Tick, TxnId,
+};
 
 use crate::machine::Coordinator;
 use crate::transaction::Txn;
@@ -60,7 +63,7 @@ impl Coordinator {
     /// Tells a participant what is known of it.
     pub(crate) fn claim(&self, participant: u32, effects: &mut Effects<'_>) {
         let (by, known) = (self.fencing.own(), self.fencing.known(participant));
-        let claim = Message::Claim { by, known, stated: self.evidence.heard(participant) };
+        let claim = Message::Handshake(HandshakeMessage::Claim { by, known, stated: self.evidence.heard(participant) });
         // Says what the participant has said itself, and must come before the prepares.
         effects.send_now(NodeId::participant(participant), &claim);
     }
@@ -96,15 +99,16 @@ impl Coordinator {
         let to = NodeId::participant(participant);
         if !self.fencing.is_heir_of(known) {
             // Says what the other has said itself, and nothing of any transaction.
-            return effects.send_now(to, &Message::Superseded { known });
+            return effects.send_now(to, &Message::Handshake(HandshakeMessage::Superseded { known }));
         }
-        let accept = Message::Accept { by: self.fencing.own(), known };
+        let accept = Message::Handshake(HandshakeMessage::Accept { by: self.fencing.own(), known });
         if let Some(held) = self.evidence.judge(participant, stated) {
-            effects.send(to, &Message::LogLost { stated, held });
+            effects.send(to, &Message::Handshake(HandshakeMessage::LogLost { stated, held }));
             self.give_up_open(effects);
         } else if self.evidence.is_lost() {
             // Others have shown it.
-            effects.send(to, &Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN });
+            let (stated, held) = (Position::UNKNOWN, Position::UNKNOWN);
+            effects.send(to, &Message::Handshake(HandshakeMessage::LogLost { stated, held }));
         }
         if self.evidence.is_lost() {
             // Behind that, so that the fence stays where the newest copy of this log finds it.
@@ -142,9 +146,9 @@ impl Coordinator {
             effects.disconnect(NodeId::participant(participant));
             let (finished, in_doubt) = self.give_up_deliveries(participant);
             finished.into_iter().for_each(|txn| _ = effects.log(&Record::Finished { txn }));
-            Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }
+            Message::Admin(AdminMessage::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt })
         } else {
-            Message::PeerChanged { outcome: PeerChange::NotKnown, epoch: 0, in_doubt: 0 }
+            Message::Admin(AdminMessage::PeerChanged { outcome: PeerChange::NotKnown, epoch: 0, in_doubt: 0 })
         };
         effects.send(operator, &answer);
     }

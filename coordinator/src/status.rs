@@ -3,7 +3,7 @@
 //! before it refuses anything, too.
 
 use protocol::message::{KnownOutcome, TxnStatus};
-use protocol::{Effects, Message, NodeId, Reason, Refusal, Tick, TxnId};
+use protocol::{ClientMessage, Effects, Message, NodeId, Reason, RecoveryMessage, Refusal, Tick, TxnId};
 
 use crate::admission::CLIENTS_PER_TXN_MAX;
 use crate::machine::Coordinator;
@@ -70,7 +70,7 @@ impl Coordinator {
             None => None,
         };
         if let Some(status) = status {
-            return effects.send(client, &Message::Status { txn, status });
+            return effects.send(client, &Message::Client(ClientMessage::Status { txn, status }));
         }
         self.ask_participants(now, txn, (client, Wish::Status), effects);
     }
@@ -88,7 +88,7 @@ impl Coordinator {
         };
         if is_full {
             // Nothing was begun.
-            return effects.send_now(client, &Message::Busy { txn });
+            return effects.send_now(client, &Message::Client(ClientMessage::Busy { txn }));
         }
         let due = now.plus_us(STATUS_TIMEOUT_US);
         let awaited = self.config.participants.clone();
@@ -101,7 +101,10 @@ impl Coordinator {
         self.timers.set(due, txn);
         for participant in &self.config.participants {
             // A question promises nothing.
-            effects.send_now(NodeId::participant(*participant), &Message::AskOutcome { txn, question: number });
+            effects.send_now(
+                NodeId::participant(*participant),
+                &Message::Recovery(RecoveryMessage::AskOutcome { txn, question: number }),
+            );
         }
     }
 
@@ -123,15 +126,18 @@ impl Coordinator {
         let Some(question) = self.questions.remove(&txn) else { return };
         for (client, wish) in question.clients {
             match (wish, status) {
-                (Wish::Status, status) => effects.send(client, &Message::Status { txn, status }),
+                (Wish::Status, status) => effects.send(client, &Message::Client(ClientMessage::Status { txn, status })),
                 (Wish::Commit, TxnStatus::Aborted | TxnStatus::Unknown) => {
                     let refusal = Refusal::by_coordinator(Reason::LogLost);
                     // Nobody has it, and nobody is asked for it.
-                    effects.send_now(client, &Message::Aborted { txn, refusal, at_deadline: false });
+                    effects.send_now(
+                        client,
+                        &Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: false }),
+                    );
                 }
                 // Nothing was begun now, and it may have been before: its status says so.
                 (Wish::Commit, TxnStatus::Committed | TxnStatus::InProgress) => {
-                    effects.send_now(client, &Message::Busy { txn });
+                    effects.send_now(client, &Message::Client(ClientMessage::Busy { txn }));
                 }
             }
         }

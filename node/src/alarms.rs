@@ -1,7 +1,9 @@
 //! Messages that an operator has to know of: records that a log has lost, and a coordinator of which
 //! two copies exist. They are written down as they pass; what follows from them the machines decide.
 
-use protocol::{Link, Lsn, Message, NodeId, Outbox, Reason, Role, Tick};
+use protocol::{
+    CommitMessage, HandshakeMessage, Link, Lsn, Message, NodeId, Outbox, Reason, RecoveryMessage, Role, Tick,
+};
 
 use crate::hub::Hub;
 use crate::peers::Peers;
@@ -32,7 +34,7 @@ impl Outbox for Watched<'_> {
 /// Writes down what an operator has to know of a message that has arrived.
 pub(crate) fn look_at_arrived(hub: &Hub, now: Tick, from: NodeId, message: &Message) {
     look_at_loss(hub, now, from, own(hub), message);
-    if let Message::VoteNo { txn, attempt, refusal } = message
+    if let Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal }) = message
         && refusal.reason == Reason::StaleEpoch
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
@@ -57,9 +59,10 @@ fn own(hub: &Hub) -> NodeId {
 
 /// At both ends: a node says what its log has lost to one that had been told of it.
 fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Message) {
-    hub.successions.update(|count| count + u64::from(matches!(message, Message::Superseded { .. })));
+    hub.successions
+        .update(|count| count + u64::from(matches!(message, Message::Handshake(HandshakeMessage::Superseded { .. }))));
     let (of, number, to, to_number) = (loser.role(), loser.number(), told.role(), told.number());
-    if let Message::PrepareLost { txn, attempt, voted_at, held_at } = message
+    if let Message::Recovery(RecoveryMessage::PrepareLost { txn, attempt, voted_at, held_at }) = message
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
         tracing::error!(
@@ -73,7 +76,7 @@ fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Mes
             "{of} {number} has no promise of a transaction that is committed, or another one than it had voted on: its \
              log has lost a record; stop it, keep its data directory, and see whether an old copy was put in its place"
         );
-    } else if let Message::LogLost { stated, held } = message
+    } else if let Message::Handshake(HandshakeMessage::LogLost { stated, held }) = message
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
         let stops = match of {
@@ -91,7 +94,7 @@ fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Mes
              `assent wal repair --accept-loss-after {}`; if {to} {to_number} is the one that errs, see to it instead",
             stated.lsn.0
         );
-    } else if let Message::Superseded { known } = message
+    } else if let Message::Handshake(HandshakeMessage::Superseded { known }) = message
         && let Some(withheld) = hub.alarms.pass(now.0)
     {
         tracing::error!(

@@ -17,8 +17,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::codec::Reader;
 use protocol::frame::{FrameError, FrameReader};
-use protocol::message::Hello;
-use protocol::{ClusterId, Message, NodeId, Process, Role, Unwelcome, UnwelcomeReason};
+use protocol::message::{Hello, Speaks};
+use protocol::{
+    AdminMessage, ClusterId, HandshakeMessage, Malformed, Message, NodeId, Process, Role, Unwelcome, UnwelcomeReason,
+};
 use tokio::sync::Notify;
 use tokio_uring::net::TcpStream;
 
@@ -30,7 +32,6 @@ use crate::limits::{
 };
 use crate::links::{self, Asked};
 use crate::outbox::Outbox;
-use crate::roles;
 
 /// Why a connection was closed.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,8 @@ pub(crate) enum CloseReason {
         max = u32::MAX - 1
     )]
     InvalidHello { role: Role, node: u32, process: Process },
+    #[error("the peer speaks {theirs} of the messages, this node {ours}; bring the older of the two up to date")]
+    NoCommonVersion { theirs: Speaks, ours: Speaks },
     #[error("this node stops")]
     Stopping,
 }
@@ -101,6 +104,8 @@ impl CloseReason {
             Self::WrongCluster { .. } => UnwelcomeReason::WrongCluster,
             Self::WrongRole { .. } => UnwelcomeReason::WrongRole,
             Self::InvalidHello { .. } => UnwelcomeReason::InvalidHello,
+            Self::NoCommonVersion { .. } => UnwelcomeReason::NoCommonVersion,
+            Self::Frame(FrameError::Malformed(Malformed::UnknownMessage { .. })) => UnwelcomeReason::NotUnderstood,
             Self::ByPeer
             | Self::WithinFrame
             | Self::Io(_)
@@ -130,8 +135,10 @@ impl CloseReason {
     /// Whether one of the two ends refuses the other for what it is: no further attempt will do better until an operator has
     /// looked.
     pub(crate) fn is_refusal(&self) -> bool {
-        let is_of_another_kind =
-            matches!(self, Self::WrongCluster { .. } | Self::WrongPeer { .. } | Self::WrongRole { .. });
+        let is_of_another_kind = matches!(
+            self,
+            Self::WrongCluster { .. } | Self::WrongPeer { .. } | Self::WrongRole { .. } | Self::NoCommonVersion { .. }
+        );
         self.is_alarm() || is_of_another_kind || matches!(self, Self::Frame(FrameError::Version(_)))
     }
 }
@@ -232,12 +239,13 @@ impl Connection {
         self.has_drained.notify_one();
     }
 
-    /// Refuses the peer: tells it why if it can be told, then ends the connection. Nothing that it says is heard any more.
+    /// Refuses the peer: tells it why if it can be told, then ends the connection. Nothing that it says after this is heard.
     pub(crate) fn refuse(&self, reason: CloseReason) {
-        self.is_heard.set(false);
         match reason.on_the_wire() {
             Some(unwelcome) => {
-                self.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Unwelcome(unwelcome));
+                self.outbox
+                    .borrow_mut()
+                    .post(crate::outbox::OPEN, &Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)));
                 *self.leaving.borrow_mut() = Some(reason);
                 self.has_bytes.notify_one();
             }
@@ -295,6 +303,8 @@ impl Connection {
 /// What became of a connection.
 pub(crate) struct Served {
     pub(crate) reason: CloseReason,
+    /// Whether it is told that the node is gone, and why.
+    pub(crate) is_told: bool,
     /// Who it was, if it said so and could be that one.
     pub(crate) node: Option<NodeId>,
     /// What it said first.
@@ -321,9 +331,10 @@ pub(crate) async fn serve(hub: Rc<Hub>, stream: TcpStream, address: SocketAddr, 
         tracing::error!(peer = %address, "the writer of a connection has failed");
     }
     let reason = connection.closed.borrow_mut().take().unwrap_or(CloseReason::ByPeer);
-    links::ended(&hub, &connection, &reason);
+    let is_told = links::ended(&hub, &connection, &reason);
     Served {
         reason,
+        is_told,
         node: connection.node.get(),
         hello: connection.hello.get(),
         was_met: connection.asked.is_met.get(),
@@ -413,7 +424,10 @@ impl Intake {
         let is_asked = matches!(expected, Expected::Anyone);
         let connection = Rc::new(Connection::new(line, address, hub.clock.now().0, is_asked));
         let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
-        connection.outbox.borrow_mut().post(crate::outbox::OPEN, &Message::Hello(hub.hello));
+        connection
+            .outbox
+            .borrow_mut()
+            .post(crate::outbox::OPEN, &Message::Handshake(HandshakeMessage::Hello(hub.hello)));
         Self { hub: Rc::clone(hub), id, connection, expected, frames: FrameReader::default() }
     }
 
@@ -460,10 +474,18 @@ impl Intake {
         let own = self.hub.hello.role;
         let mut questions = 0;
         while reader.remaining() > 0 {
-            let message = Message::decode(&mut reader).map_err(FrameError::from)?;
             if self.connection.is_leaving() {
                 return Ok(());
             }
+            let message = match Message::decode(&mut reader) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(unknown @ Malformed::UnknownMessage { .. }) => {
+                    self.connection.refuse(CloseReason::Frame(unknown.into()));
+                    return Ok(());
+                }
+                Err(malformed) => return Err(FrameError::from(malformed).into()),
+            };
             let Some(node) = self.connection.node.get() else {
                 match greet(&self.hub, &self.connection, self.expected, &message) {
                     Ok(()) => self.hub.inbox.borrow_mut().push((Rc::clone(&self.connection), message)),
@@ -471,13 +493,13 @@ impl Intake {
                 }
                 continue;
             };
-            if let Message::Unwelcome(unwelcome) = message {
+            if let Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)) = message {
                 return Err(CloseReason::TurnedAway { own: self.hub.hello.process, unwelcome });
             }
-            if !roles::may_send(node.role(), own, &message) {
-                return Err(CloseReason::NotAllowed { from: node.role(), own, message: roles::name(&message) });
+            if !message.row().may_be_sent(node.role(), own) {
+                return Err(CloseReason::NotAllowed { from: node.role(), own, message: message.name() });
             }
-            questions += usize::from(matches!(message, Message::AskStats));
+            questions += usize::from(matches!(message, Message::Admin(AdminMessage::AskStats)));
             if questions > ASK_STATS_PER_FRAME_MAX {
                 return Err(CloseReason::TooManyQuestions);
             }

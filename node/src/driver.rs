@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use engine::{Disk, Store};
 use planted::planted;
-use protocol::{Effects, Machine, Message, NodeId, Outbox, Role, Tick};
+use protocol::{AdminMessage, Effects, HandshakeMessage, Machine, Message, NodeId, Outbox, Role, Tick};
 use tokio::time::{Instant, Sleep};
 
 use crate::alarms::{Watched, look_at_arrived};
@@ -149,12 +149,12 @@ impl<M: Machine, D: Disk> Driver<M, D> {
         }
         for (connection, message) in batch.drain(..) {
             let Some(from) = connection.node.get() else { continue };
-            if let Message::Hello(_) = message
+            if let Message::Handshake(HandshakeMessage::Hello(_)) = message
                 && !self.introduce(from, &connection, &mut peers)
             {
                 continue;
             }
-            if !matches!(message, Message::Hello(_)) {
+            if !matches!(message, Message::Handshake(HandshakeMessage::Hello(_))) {
                 links::answered(&hub, from, &connection);
             }
             // One that was refused, or whose place another one has taken, is not heard.
@@ -185,10 +185,10 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     }
 
     fn hand(&mut self, now: Tick, from: NodeId, message: Message, peers: &mut Peers) {
-        if matches!(message, Message::AskStats) {
+        if matches!(message, Message::Admin(AdminMessage::AskStats)) {
             // Figures promise nothing.
             let stats = self.figures.stats(now, self.hub.hello, &self.store);
-            return peers.post(from, OPEN, &Message::Stats(stats));
+            return peers.post(from, OPEN, &Message::Admin(AdminMessage::Stats(stats)));
         }
         self.figures.arrived(&message);
         look_at_arrived(&self.hub, now, from, &message);
@@ -282,7 +282,10 @@ mod tests {
     use engine::{Options, Owner, Table, Worker};
     use protocol::frame::{self, FRAME_HEADER_BYTES};
     use protocol::message::{Hello, KnownOutcome};
-    use protocol::{ClusterId, InDoubt, Origin, Owed, Position, Process, Record, Role, StartError, TxnId, Unwelcome};
+    use protocol::{
+        ClusterId, InDoubt, Origin, Owed, Position, Process, Record, RecoveryMessage, Role, StartError, TxnId,
+        Unwelcome,
+    };
 
     use super::*;
     use crate::connection::serve;
@@ -299,9 +302,12 @@ mod tests {
         }
 
         fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-            if let Message::AskOutcome { txn, question } = message {
+            if let Message::Recovery(RecoveryMessage::AskOutcome { txn, question }) = message {
                 effects.log(&Record::Finished { txn });
-                effects.send(from, &Message::Outcome { txn, question, known: KnownOutcome::Nothing });
+                effects.send(
+                    from,
+                    &Message::Recovery(RecoveryMessage::Outcome { txn, question, known: KnownOutcome::Nothing }),
+                );
             }
         }
 
@@ -337,7 +343,7 @@ mod tests {
     }
 
     fn hello(role: Role) -> Hello {
-        Hello { role, node: 1, cluster: ClusterId(1), process: Process { log: 1, epoch: 1, start: 1 } }
+        Hello::daemon(role, 1, ClusterId(1), Process { log: 1, epoch: 1, start: 1 })
     }
 
     fn driver(memory: &Memory) -> Driver<Logger, MemoryDisk> {
@@ -358,8 +364,12 @@ mod tests {
         let (stream, address) = listener.accept().unwrap();
         let stream = tokio_uring::net::TcpStream::from_std(stream);
         tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Anyone));
-        coordinator.write_all(&frame::single(&Message::Hello(hello(Role::Coordinator)))).unwrap();
-        coordinator.write_all(&frame::single(&Message::AskOutcome { txn: TxnId(1), question: 1 })).unwrap();
+        coordinator
+            .write_all(&frame::single(&Message::Handshake(HandshakeMessage::Hello(hello(Role::Coordinator)))))
+            .unwrap();
+        coordinator
+            .write_all(&frame::single(&Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(1), question: 1 })))
+            .unwrap();
         coordinator.set_nonblocking(true).unwrap();
         coordinator
     }
@@ -379,7 +389,7 @@ mod tests {
     }
 
     fn hello_bytes() -> usize {
-        let bytes = frame::single(&Message::Hello(hello(Role::Participant))).len();
+        let bytes = frame::single(&Message::Handshake(HandshakeMessage::Hello(hello(Role::Participant)))).len();
         assert!(bytes > FRAME_HEADER_BYTES);
         bytes
     }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
 use protocol::limits::STATS_BYTES_MAX;
 use protocol::message::{Hello, Stats};
-use protocol::{Message, Tick};
+use protocol::{ClientMessage, CommitMessage, Message, Tick};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::SYNC_US_MAX;
@@ -40,7 +40,7 @@ impl Figures {
 
     /// A message has come for the machine.
     pub(crate) fn arrived(&mut self, message: &Message) {
-        if matches!(message, Message::Submit(_) | Message::Prepare(_)) {
+        if matches!(message, Message::Client(ClientMessage::Submit(_)) | Message::Commit(CommitMessage::Prepare(_))) {
             self.requests += 1;
         }
     }

@@ -1,12 +1,11 @@
 //! The first message of a connection: who is it, and is it welcome here? Not here: what it may say
-//! afterwards (`roles`).
+//! afterwards (`protocol::message`).
 
 use protocol::message::Hello;
-use protocol::{Message, NodeId, Role};
+use protocol::{HandshakeMessage, Message, NodeId, Role};
 
 use crate::connection::{CloseReason, Connection};
 use crate::hub::Hub;
-use crate::roles;
 
 /// Who is expected at the other end.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +24,14 @@ pub(crate) fn greet(
     expected: Expected,
     first: &Message,
 ) -> Result<(), CloseReason> {
-    let &Message::Hello(hello) = first else {
-        return Err(CloseReason::NoHello(roles::name(first)));
+    let &Message::Handshake(HandshakeMessage::Hello(hello)) = first else {
+        return Err(CloseReason::NoHello(first.name()));
     };
     connection.hello.set(Some(hello));
     let own = hub.hello;
+    if own.speaks.common(hello.speaks).is_none() {
+        return Err(CloseReason::NoCommonVersion { theirs: hello.speaks, ours: own.speaks });
+    }
     if hello.cluster != own.cluster {
         return Err(CloseReason::WrongCluster { found: hello.cluster, own: own.cluster });
     }

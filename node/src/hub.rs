@@ -70,6 +70,8 @@ impl Hub {
                 Some(Hello { role: Role::Client, .. }) | None => Who::Host(address.ip()),
             };
             self.tell_refusal(who, &address.to_string(), reason, served.hello);
+        } else if served.is_told {
+            tracing::debug!(%address, node, %reason, "connection closed");
         } else if let Some(withheld) = self.warnings.pass(self.clock.now().0) {
             tracing::warn!(%address, node, %reason, withheld, "connection closed");
         }

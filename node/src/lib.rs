@@ -3,7 +3,7 @@
 //!
 //! - [`run`] (`node`): how a node begins and ends; `driver`: the turn in between; `checkpoint`: in slices.
 //! - `listener`, `dialer`: where connections come from; `descriptors`: how many there may be; `connection`: one of them; `greeting`: who is
-//!   there; `roles`: who may say what; `peers`: all of them; `hub`: what they share with the driver.
+//!   there; `peers`: all of them; `hub`: what they share with the driver.
 //! - `alarms`: messages that an operator has to know of; `links`: nodes that are gone, stand still, or are back.
 //! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
 //! - `certificate`: what a start found in the log, for machines.
@@ -45,7 +45,6 @@ mod outbox;
 mod peers;
 mod reasons;
 mod ring;
-mod roles;
 mod scrub;
 mod scrub_link;
 mod settings;

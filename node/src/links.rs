@@ -4,8 +4,9 @@
 //! here: clients, who come and go; why an attempt to connect fails (`reasons`); what a machine does about silence.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 
-use protocol::{Lsn, Machine, Message, NodeId, Role, Tick};
+use protocol::{CommitMessage, Lsn, Machine, Message, NodeId, RecoveryMessage, Role, Tick};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{CloseReason, Connection};
@@ -23,6 +24,7 @@ pub(crate) struct Links {
 /// A connection to a node that has ended, and is not told of yet. One a connection, and told of in the next turn.
 struct Gone {
     node: NodeId,
+    address: SocketAddr,
     reason: String,
     unanswered: u64,
 }
@@ -46,7 +48,8 @@ impl Asked {
     pub(crate) fn count(&self, gate: Lsn, message: &Message) {
         let is_question = matches!(
             message,
-            Message::Prepare(_) | Message::Commit { .. } | Message::AskOutcome { .. } | Message::AskDecision { .. }
+            Message::Commit(CommitMessage::Prepare(_) | CommitMessage::Commit { .. })
+                | Message::Recovery(RecoveryMessage::AskOutcome { .. } | RecoveryMessage::AskDecision { .. })
         );
         if is_question {
             if self.questions.get() == 0 {
@@ -98,19 +101,20 @@ pub(crate) fn answered(hub: &Hub, node: NodeId, connection: &Connection) {
     }
 }
 
-/// A connection has ended, and no other one took its place.
-pub(crate) fn ended(hub: &Hub, connection: &Connection, reason: &CloseReason) {
-    let Some(node) = connection.node.get().filter(|node| node.role() != Role::Client) else { return };
+/// A connection has ended. Whether it is told that its node is gone: it was there, and no other connection took its place.
+pub(crate) fn ended(hub: &Hub, connection: &Connection, reason: &CloseReason) -> bool {
+    let Some(node) = connection.node.get().filter(|node| node.role() != Role::Client) else { return false };
     if !connection.asked.is_met.get() || hub.is_stopping.get() || hub.peers.borrow().is_connected(node) {
-        return;
+        return false;
     }
     let mut gone = hub.links.gone.borrow_mut();
     if gone.len() < GONE_NODES_MAX || gone.contains_key(&node) {
         gone.insert(node, hub.clock.now().0);
     }
-    let unanswered = connection.asked.questions.get();
-    hub.links.untold.borrow_mut().push(Gone { node, reason: reason.to_string(), unanswered });
+    let (address, unanswered) = (connection.address, connection.asked.questions.get());
+    hub.links.untold.borrow_mut().push(Gone { node, address, reason: reason.to_string(), unanswered });
     hub.wake.notify_one();
+    true
 }
 
 /// Something has arrived from a node.
@@ -127,16 +131,16 @@ pub(crate) fn tell_gone(hub: &Hub, machine: &impl Machine, now: Tick) {
     if hub.links.untold.borrow().is_empty() {
         return;
     }
-    for Gone { node, reason, unanswered } in hub.links.untold.take() {
+    for Gone { node, address, reason, unanswered } in hub.links.untold.take() {
         let Some(withheld) = hub.warnings.pass(now.0) else { continue };
         let waiting = waiting_for(machine, node);
         match node.role() {
             Role::Participant => tracing::warn!(
-                peer = %node, reason, unanswered, decisions_not_acknowledged = waiting, withheld,
+                peer = %node, %address, reason, unanswered, decisions_not_acknowledged = waiting, withheld,
                 "gone; its transactions wait, and it is dialled for ever"
             ),
             Role::Coordinator | Role::Client => tracing::warn!(
-                peer = %node, reason, unanswered, promises_in_doubt = waiting, withheld,
+                peer = %node, %address, reason, unanswered, promises_in_doubt = waiting, withheld,
                 "gone; the promises made to it hold their locks until it is back"
             ),
         }
@@ -168,12 +172,12 @@ fn waiting_for(machine: &impl Machine, node: NodeId) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use protocol::TxnId;
+    use protocol::{AdminMessage, TxnId};
 
     use super::*;
 
     fn ask(asked: &Asked, gate: u64) {
-        asked.count(Lsn(gate), &Message::AskOutcome { txn: TxnId(1), question: 1 });
+        asked.count(Lsn(gate), &Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(1), question: 1 }));
     }
 
     #[test]
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn what_needs_no_answer_and_what_is_answered_in_time_is_not_told() {
         let asked = Asked::default();
-        asked.count(Lsn(0), &Message::AskStats);
+        asked.count(Lsn(0), &Message::Admin(AdminMessage::AskStats));
         assert!(!asked.is_silent(0, Lsn(0)) && !asked.is_silent(SILENT_US, Lsn(0)));
         ask(&asked, 0);
         assert!(!asked.is_silent(0, Lsn(0)));

@@ -66,7 +66,7 @@ async fn run_on_ring<M: Machine + 'static>(
     let (mut store, mut machine, report) = open(&config, &stop, make_machine)?;
     certificate::recovered(&config, &report, &machine.in_doubt(), began.elapsed());
     start(&config, &clock, &report, &mut store, &mut machine, &stop).await?;
-    let hello = Hello { role: config.role, node: config.number, cluster: config.cluster, process: machine.process() };
+    let hello = Hello::daemon(config.role, config.number, config.cluster, machine.process());
     let hub = Rc::new(Hub::new(clock, Arc::clone(stop.wake()), hello, config.outbox_bytes_max));
     let (listener, accepting) = Listener::bind(&config.listen)?;
     log_start(&config, listener.address, machine.process(), &report);

@@ -200,16 +200,16 @@ mod tests {
     use protocol::codec::Reader;
     use protocol::frame::FrameReader;
     use protocol::message::Stats;
-    use protocol::{Role, TxnId};
+    use protocol::{AdminMessage, ClientMessage, Role, TxnId};
 
     use super::*;
 
     /// A message that carries its number and is about as long as asked.
     fn message(number: u64, bytes: usize) -> Message {
         if bytes == 0 {
-            return Message::AskStatus { txn: TxnId(u128::from(number)) };
+            return Message::Client(ClientMessage::AskStatus { txn: TxnId(u128::from(number)) });
         }
-        Message::Stats(Stats {
+        Message::Admin(AdminMessage::Stats(Stats {
             role: Role::Coordinator,
             node: 1,
             groups: number,
@@ -224,14 +224,14 @@ mod tests {
             durable_lsn: 0,
             opening: 1,
             requests: 0,
-        })
+        }))
     }
 
     fn number_of(message: &Message) -> u64 {
-        if let Message::AskStatus { txn } = message {
+        if let Message::Client(ClientMessage::AskStatus { txn }) = message {
             return txn.0 as u64;
         }
-        let Message::Stats(stats) = message else { panic!("{message:?}") };
+        let Message::Admin(AdminMessage::Stats(stats)) = message else { panic!("{message:?}") };
         stats.groups
     }
 
@@ -247,7 +247,7 @@ mod tests {
             assert!(payload.len() <= FRAME_BYTES_MAX);
             let mut messages = Reader::new(payload);
             while messages.remaining() > 0 {
-                numbers.push(number_of(&Message::decode(&mut messages).unwrap()));
+                numbers.push(number_of(&Message::decode(&mut messages).unwrap().unwrap()));
             }
         }
         assert_eq!(reader.waiting_bytes(), 0, "a frame is cut short");

@@ -72,8 +72,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         start_machine(&config, Tick(now_us), &report, &mut store, &mut machine)?;
         let end = store.end();
         wait(&config, ("its first records", START_DURABLE.as_secs()), || Ok(store.poll(now_us)? >= end))?;
-        let hello =
-            Hello { role: config.role, node: config.number, cluster: config.cluster, process: machine.process() };
+        let hello = Hello::daemon(config.role, config.number, config.cluster, machine.process());
         let stop = Stop::new();
         let hub =
             Rc::new(Hub::new(Clock::Set(Rc::clone(&now)), Arc::clone(stop.wake()), hello, config.outbox_bytes_max));

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use protocol::frame::{self, FRAME_HEADER_BYTES};
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::message::{Hello, Submit};
-use protocol::{ClusterId, Message, Process, Role, TxnId};
+use protocol::message::{Hello, MESSAGE_HEAD_BYTES, Submit};
+use protocol::{
+    AdminMessage, ClientMessage, ClusterId, CommitMessage, HandshakeMessage, Message, Process, RecoveryMessage, Role,
+    TxnId,
+};
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
 
@@ -35,7 +38,7 @@ fn cluster() -> Cluster {
 
 /// A hello's frame with some of its header changed, and the header's checksum made right again.
 fn changed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-    let hello = Message::Hello(Hello::client(CLUSTER));
+    let hello = Message::Handshake(HandshakeMessage::Hello(Hello::client(CLUSTER)));
     let mut bytes = frame::single(&hello);
     change(&mut bytes);
     let checksum = crc32c::crc32c(&bytes[..16]);
@@ -55,7 +58,7 @@ fn bad_frames_close_their_connection_alone_with_a_reason() {
     flipped[FRAME_HEADER_BYTES + 3] ^= 1;
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "this is not the assent protocol"),
-        (changed(|header| header[4] = 99), "the peer speaks version 99"),
+        (changed(|header| header[4] = 99), "the peer sends frames of version 99"),
         (changed(|header| header[8..12].copy_from_slice(&u32::MAX.to_le_bytes())), "a frame of 4294967295 bytes"),
         (changed(|header| header[8..12].copy_from_slice(&0u32.to_le_bytes())), "a frame of 0 bytes"),
         (flipped, "the frame's checksum is wrong"),
@@ -94,7 +97,7 @@ fn whoever_is_not_welcome_or_says_what_it_may_not_is_closed() {
     }
     for (message, reason) in [
         (prepare_lost(), "a client may not send PrepareLost to a coordinator"),
-        (Message::Hello(hello), "a client may not send Hello to a coordinator"),
+        (Message::Handshake(HandshakeMessage::Hello(hello)), "a client may not send Hello to a coordinator"),
     ] {
         let mut bad = Client::connect(node.address);
         bad.send(&message);
@@ -142,7 +145,7 @@ fn whoever_does_not_take_its_answers_is_not_heard_until_it_does() {
     let node = &cluster.coordinator;
     let mut greedy = Client::connect(node.address);
     greedy.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    let request: Vec<u8> = (0..1_000).flat_map(|_| frame::single(&Message::AskStats)).collect();
+    let request: Vec<u8> = (0..1_000).flat_map(|_| frame::single(&Message::Admin(AdminMessage::AskStats))).collect();
     let mut sent = 0;
     // An answer is longer than its question, so this ends, unless the node hoards answers.
     let blocked = loop {
@@ -157,7 +160,7 @@ fn whoever_does_not_take_its_answers_is_not_heard_until_it_does() {
 
     let whole = sent / (request.len() / 1_000);
     for _ in 0..whole {
-        assert!(matches!(greedy.receive(), Some(Message::Stats(_))));
+        assert!(matches!(greedy.receive(), Some(Message::Admin(AdminMessage::Stats(_)))));
     }
 }
 
@@ -168,18 +171,25 @@ fn answers_larger_than_the_outbox_arrive_all_in_order_on_one_connection() {
     let mut config = config(Role::Participant, 1, "127.0.0.1:0", data.path());
     config.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
     let node = Running::loud(config);
-    let hello = Hello { role: Role::Coordinator, node: 1, cluster: CLUSTER, process: PROCESS };
+    let hello = Hello::daemon(Role::Coordinator, 1, CLUSTER, PROCESS);
     let mut coordinator = Client::connect_as(node.address, hello);
-    coordinator.send_together((0..QUESTIONS).map(|txn| Message::AskOutcome { txn: TxnId(txn), question: 1 }));
+    coordinator.send_together(
+        (0..QUESTIONS).map(|txn| Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(txn), question: 1 })),
+    );
     // What is said while messages are kept comes after them.
-    coordinator.send(&Message::AskOutcome { txn: TxnId(QUESTIONS), question: 1 });
+    coordinator.send(&Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(QUESTIONS), question: 1 }));
     for expected in 0..=QUESTIONS {
         std::thread::sleep(Duration::from_millis(1));
-        assert!(matches!(coordinator.receive(), Some(Message::VoteReadOnly { txn, .. }) if txn == TxnId(expected)));
+        assert!(
+            matches!(coordinator.receive(), Some(Message::Commit(CommitMessage::VoteReadOnly { txn, .. })) if txn == TxnId(expected))
+        );
         if expected == QUESTIONS / 2 {
             let mut other = Client::connect(node.address);
-            other.send(&Message::AskStats);
-            assert!(matches!(other.receive(), Some(Message::Stats(_))), "others are served meanwhile");
+            other.send(&Message::Admin(AdminMessage::AskStats));
+            assert!(
+                matches!(other.receive(), Some(Message::Admin(AdminMessage::Stats(_)))),
+                "others are served meanwhile"
+            );
         }
     }
     assert!(!node.log().contains("connection closed"), "{}", node.log());
@@ -201,7 +211,9 @@ fn clients_that_take_no_answers_are_bounded_together_and_others_do_not_wait_for_
     config.outbox_bytes_max = node::limits::OUTBOX_BYTES_MIN;
     let all_bytes_max = config.outbox_bytes_max * node::limits::CLIENT_OUTBOXES_FACTOR;
     let node = Running::loud(config);
-    let submit = |txn: u128| Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() });
+    let submit = |txn: u128| {
+        Message::Client(ClientMessage::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() }))
+    };
     let bytes_before = resident_bytes();
     let mut slow: Vec<Client> = (0..SLOW).map(|_| Client::connect(node.address)).collect();
     for client in &mut slow {
@@ -211,7 +223,7 @@ fn clients_that_take_no_answers_are_bounded_together_and_others_do_not_wait_for_
     for txn in 0..50 {
         let asked = Instant::now();
         good.send(&submit(txn));
-        assert!(matches!(good.receive(), Some(Message::Committed { .. })));
+        assert!(matches!(good.receive(), Some(Message::Client(ClientMessage::Committed { .. }))));
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?} for an answer", asked.elapsed());
     }
     // Each slow one could make a node hold half of an outbox, and all of them a hundred times that.
@@ -222,7 +234,7 @@ fn clients_that_take_no_answers_are_bounded_together_and_others_do_not_wait_for_
         let mut answers = 0;
         while answers < ANSWERS_EACH {
             match client.receive() {
-                Some(Message::Committed { txn, .. }) if txn == TxnId(answers) => answers += 1,
+                Some(Message::Client(ClientMessage::Committed { txn, .. })) if txn == TxnId(answers) => answers += 1,
                 Some(other) => panic!("{other:?}"),
                 None => return None,
             }
@@ -234,7 +246,7 @@ fn clients_that_take_no_answers_are_bounded_together_and_others_do_not_wait_for_
     assert!(kept_all > 0 || closed > 0, "nobody was slow");
     assert_eq!(kept_all < SLOW, closed > 0, "{kept_all} were served, {closed} were closed with the reason");
     good.send(&submit(1_000));
-    assert!(matches!(good.receive(), Some(Message::Committed { .. })));
+    assert!(matches!(good.receive(), Some(Message::Client(ClientMessage::Committed { .. }))));
 }
 
 #[test]
@@ -242,12 +254,18 @@ fn a_frame_full_of_questions_for_the_figures_is_closed() {
     let cluster = cluster();
     let node = &cluster.coordinator;
     let mut good = Client::connect(node.address);
-    good.send_together(std::iter::repeat_n(Message::AskStats, node::limits::ASK_STATS_PER_FRAME_MAX));
+    good.send_together(std::iter::repeat_n(
+        Message::Admin(AdminMessage::AskStats),
+        node::limits::ASK_STATS_PER_FRAME_MAX,
+    ));
     for _ in 0..node::limits::ASK_STATS_PER_FRAME_MAX {
-        assert!(matches!(good.receive(), Some(Message::Stats(_))));
+        assert!(matches!(good.receive(), Some(Message::Admin(AdminMessage::Stats(_)))));
     }
     let mut greedy = Client::connect(node.address);
-    greedy.send_together(std::iter::repeat_n(Message::AskStats, FRAME_BYTES_MAX));
+    greedy.send_together(std::iter::repeat_n(
+        Message::Admin(AdminMessage::AskStats),
+        FRAME_BYTES_MAX / MESSAGE_HEAD_BYTES,
+    ));
     greedy.assert_closed();
     node.wait_for_log("a frame asks for the figures more than 16 times");
     good.ask(1);
@@ -257,7 +275,7 @@ fn a_frame_full_of_questions_for_the_figures_is_closed() {
 fn the_number_of_no_node_is_refused() {
     let cluster = cluster();
     let node = &cluster.participant;
-    let hello = Hello { role: Role::Coordinator, node: u32::MAX, cluster: CLUSTER, process: PROCESS };
+    let hello = Hello::daemon(Role::Coordinator, u32::MAX, CLUSTER, PROCESS);
     Client::connect_as(node.address, hello).assert_closed();
     node.wait_for_log("the hello names coordinator 4294967295");
 }
@@ -300,6 +318,6 @@ fn a_participant_of_another_version_is_one_error() {
     let log = node.log();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 1, "{log}");
-    let told = ["the peer speaks version 99", "run the same version", "participant 1", &address.to_string()];
+    let told = ["the peer sends frames of version 99", "run the same version", "participant 1", &address.to_string()];
     assert!(told.iter().all(|told| errors[0].contains(told)), "{log}");
 }

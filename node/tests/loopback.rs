@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use engine::{DumpItem, GroupKind, OpenError};
 use node::{NodeError, Stop};
 use protocol::message::{Hello, TxnStatus};
-use protocol::{Message, Process, Role};
+use protocol::{AdminMessage, ClientMessage, HandshakeMessage, Message, Process, Role};
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Rememberer, Running, UNWELCOME_START, config, submit};
 
@@ -74,7 +74,7 @@ fn what_was_asked_before_the_participant_was_there_is_answered_when_it_comes() {
     c.wait_for_log("not connected; trying again for ever");
     std::thread::sleep(Duration::from_millis(300));
     let _p = participant(p_data.path(), &place);
-    assert!(matches!(client.receive(), Some(Message::Status { .. })));
+    assert!(matches!(client.receive(), Some(Message::Client(ClientMessage::Status { .. }))));
     let log = c.log();
     assert_eq!(log.matches("trying again for ever").count(), 1, "only the first failure is written down:\n{log}");
 }
@@ -91,7 +91,7 @@ fn many_requests_in_flight_are_all_answered_and_a_turn_is_a_park() {
             client.send(&submit(round * 100 + number));
         }
         for _ in 0..100 {
-            assert!(matches!(client.receive(), Some(Message::Status { .. })));
+            assert!(matches!(client.receive(), Some(Message::Client(ClientMessage::Status { .. }))));
         }
     }
     drop(client);
@@ -136,8 +136,8 @@ fn figures_are_answered_by_the_node() {
     let data = TempDir::new().unwrap();
     let p = participant(data.path(), ANY);
     let mut client = Client::connect(p.address);
-    client.send(&Message::AskStats);
-    let Some(Message::Stats(stats)) = client.receive() else { panic!("no figures") };
+    client.send(&Message::Admin(AdminMessage::AskStats));
+    let Some(Message::Admin(AdminMessage::Stats(stats))) = client.receive() else { panic!("no figures") };
     assert_eq!((stats.role, stats.node), (Role::Participant, 1));
     assert!(stats.cpu_us > 0);
     let mut bytes = &stats.sync_us[..];
@@ -203,11 +203,11 @@ fn a_process_that_is_not_welcome_is_told_why_and_does_not_take_the_place_of_anot
     let p = participant(data.path(), ANY);
     let hello = |start| {
         let process = Process { log: 1, epoch: 1, start };
-        Hello { role: Role::Coordinator, node: 5, cluster: CLUSTER, process }
+        Hello::daemon(Role::Coordinator, 5, CLUSTER, process)
     };
     let alive = |client: &mut Client| {
-        client.send(&Message::AskStats);
-        assert!(matches!(client.receive(), Some(Message::Stats(_))));
+        client.send(&Message::Admin(AdminMessage::AskStats));
+        assert!(matches!(client.receive(), Some(Message::Admin(AdminMessage::Stats(_)))));
     };
     let mut first = Client::connect_as(p.address, hello(1));
     alive(&mut first);
@@ -215,7 +215,7 @@ fn a_process_that_is_not_welcome_is_told_why_and_does_not_take_the_place_of_anot
     alive(&mut again);
     first.assert_closed();
     let mut unwelcome = Client::connect_as(p.address, hello(UNWELCOME_START));
-    assert!(matches!(unwelcome.receive(), Some(Message::Unwelcome(_))));
+    assert!(matches!(unwelcome.receive(), Some(Message::Handshake(HandshakeMessage::Unwelcome(_)))));
     unwelcome.assert_closed();
     p.wait_for_log("is refused, copy: another process");
     alive(&mut again);

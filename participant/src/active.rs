@@ -2,7 +2,7 @@
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Message, Position, Tick, operation};
+use protocol::{Attempt, Lsn, Message, Position, RecoveryMessage, Tick, operation};
 
 use crate::execute::Execution;
 
@@ -65,7 +65,11 @@ impl Prepared {
     /// Asks what was decided.
     pub(crate) fn question(&self) -> Message {
         let Promise { txn, attempt, participants, .. } = &self.promise;
-        Message::AskDecision { txn: *txn, attempt: *attempt, participants: participants.clone() }
+        Message::Recovery(RecoveryMessage::AskDecision {
+            txn: *txn,
+            attempt: *attempt,
+            participants: participants.clone(),
+        })
     }
 
     /// Bytes of its promise when encoded, and of the operations that are done again.

@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 use planted::planted;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Effects, Evidence, Fencing, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Reason, Record,
-    Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome,
+    CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Machine, Message, NodeId, Origin, Owed,
+    Position, Process, Reason, Record, RecoveryMessage, Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -300,39 +300,48 @@ impl Participant {
             return;
         }
         match message {
-            Message::Hello(hello) => self.on_hello(coordinator, hello.process, effects),
-            Message::Claim { by, known, stated } => self.on_claim(coordinator, by, known, stated, effects),
-            Message::Accept { by, known } => self.on_accept(coordinator, by, known, effects),
-            Message::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
-            Message::Commit { txn, attempt, prepared_at, decided_at } => {
+            Message::Handshake(message) => self.on_handshake(coordinator, &message, effects),
+            Message::Commit(message) => self.on_commit_message(now, coordinator, message, effects),
+            Message::Recovery(RecoveryMessage::AskOutcome { txn, question }) => {
+                self.on_ask_outcome(coordinator, (txn, question), effects);
+            }
+            // Only a participant says these, or nobody to a participant under a coordinator's number.
+            Message::Recovery(
+                RecoveryMessage::AskDecision { .. }
+                | RecoveryMessage::Outcome { .. }
+                | RecoveryMessage::PrepareLost { .. },
+            )
+            | Message::Client(_)
+            | Message::Admin(_) => {}
+        }
+    }
+
+    fn on_handshake(&mut self, coordinator: u32, message: &HandshakeMessage, effects: &mut Effects<'_>) {
+        match *message {
+            HandshakeMessage::Hello(hello) => self.on_hello(coordinator, hello.process, effects),
+            HandshakeMessage::Claim { by, known, stated } => self.on_claim(coordinator, by, known, stated, effects),
+            HandshakeMessage::Accept { by, known } => self.on_accept(coordinator, by, known, effects),
+            HandshakeMessage::LogLost { .. } => self.fencing.note_lost(coordinator),
+            // The driver has told the operator.
+            HandshakeMessage::Superseded { .. } | HandshakeMessage::Unwelcome(_) => {}
+            // Only a participant says it.
+            HandshakeMessage::Accepted { .. } => {}
+        }
+    }
+
+    fn on_commit_message(&mut self, now: Tick, coordinator: u32, message: CommitMessage, effects: &mut Effects<'_>) {
+        match message {
+            CommitMessage::Prepare(prepare) => self.on_prepare(now, coordinator, prepare, effects),
+            CommitMessage::Commit { txn, attempt, prepared_at, decided_at } => {
                 self.on_commit(coordinator, (txn, attempt), prepared_at, decided_at, effects);
             }
-            Message::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
-            Message::AskOutcome { txn, question } => self.on_ask_outcome(coordinator, (txn, question), effects),
-            Message::LogLost { .. } => self.fencing.note_lost(coordinator),
-            // The driver has told the operator.
-            Message::Superseded { .. }
-            | Message::Accepted { .. }
-            | Message::Unwelcome(_)
-            | Message::Submit(_)
-            | Message::AskStatus { .. }
-            | Message::Committed { .. }
-            | Message::Aborted { .. }
-            | Message::Busy { .. }
-            | Message::Status { .. }
-            | Message::VoteYes { .. }
-            | Message::VoteReadOnly { .. }
-            | Message::VoteNo { .. }
-            | Message::CommittedOnePhase { .. }
-            | Message::CommitAck { .. }
-            | Message::PrepareLost { .. }
-            | Message::AskDecision { .. }
-            | Message::Outcome { .. }
-            | Message::ReplaceLog { .. }
-            | Message::Retire { .. }
-            | Message::PeerChanged { .. }
-            | Message::AskStats
-            | Message::Stats(_) => {}
+            CommitMessage::Abort { txn, attempt } => self.on_abort(coordinator, txn, attempt, effects),
+            // Only a participant says these.
+            CommitMessage::VoteYes { .. }
+            | CommitMessage::VoteReadOnly { .. }
+            | CommitMessage::VoteNo { .. }
+            | CommitMessage::CommittedOnePhase { .. }
+            | CommitMessage::CommitAck { .. } => {}
         }
     }
 }
@@ -341,11 +350,12 @@ impl Participant {
 fn opens(message: &Message) -> bool {
     matches!(
         message,
-        Message::Hello(_)
-            | Message::Claim { .. }
-            | Message::LogLost { .. }
-            | Message::Accept { .. }
-            | Message::Prepare(_)
+        Message::Handshake(
+            HandshakeMessage::Hello(_)
+                | HandshakeMessage::Claim { .. }
+                | HandshakeMessage::LogLost { .. }
+                | HandshakeMessage::Accept { .. }
+        ) | Message::Commit(CommitMessage::Prepare(_))
     )
 }
 

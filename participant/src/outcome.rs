@@ -3,7 +3,9 @@
 use planted::planted;
 use protocol::message::KnownOutcome;
 use protocol::record::{CommittedOutcome, Promise};
-use protocol::{Attempt, Effects, Lsn, Message, NodeId, Position, Reason, Record, Refusal, TxnId};
+use protocol::{
+    Attempt, CommitMessage, Effects, Lsn, Message, NodeId, Position, Reason, Record, RecoveryMessage, Refusal, TxnId,
+};
 
 use crate::active::{Active, Prepared};
 use crate::machine::Participant;
@@ -26,14 +28,15 @@ impl Participant {
                 effects.log(&Record::Committed { txn, attempt, decided_at });
             }
             self.commit(txn, decided_at);
-            effects.send(answer_to, &Message::CommitAck { txn, attempt });
+            effects.send(answer_to, &Message::Commit(CommitMessage::CommitAck { txn, attempt }));
         } else if self.committed.get(txn).is_some_and(|outcome| outcome.attempt == attempt)
             || planted!("loss-acknowledged")
         {
-            effects.send(answer_to, &Message::CommitAck { txn, attempt });
+            effects.send(answer_to, &Message::Commit(CommitMessage::CommitAck { txn, attempt }));
         } else {
             let held_at = held_at.unwrap_or_default();
-            effects.send(answer_to, &Message::PrepareLost { txn, attempt, voted_at, held_at });
+            effects
+                .send(answer_to, &Message::Recovery(RecoveryMessage::PrepareLost { txn, attempt, voted_at, held_at }));
         }
     }
 
@@ -114,6 +117,9 @@ impl Participant {
         } else {
             KnownOutcome::Nothing
         };
-        effects.send(NodeId::coordinator(coordinator), &Message::Outcome { txn, question, known });
+        effects.send(
+            NodeId::coordinator(coordinator),
+            &Message::Recovery(RecoveryMessage::Outcome { txn, question, known }),
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 use planted::planted;
 use protocol::message::PeerChange;
-use protocol::{Effects, Message, NodeId, Position, Process, Record, Role, TxnId};
+use protocol::{AdminMessage, Effects, HandshakeMessage, Message, NodeId, Position, Process, Record, Role, TxnId};
 
 use crate::active::Active;
 use crate::machine::Participant;
@@ -42,16 +42,21 @@ impl Participant {
         let to = NodeId::coordinator(coordinator);
         if !self.fencing.is_heir_of(known) {
             // Says what the other has said itself, and nothing of the data.
-            return effects.send_now(to, &Message::Superseded { known });
+            return effects.send_now(to, &Message::Handshake(HandshakeMessage::Superseded { known }));
         }
         if let Some(held) = self.evidence.judge(coordinator, stated) {
-            effects.send(to, &Message::LogLost { stated, held });
+            effects.send(to, &Message::Handshake(HandshakeMessage::LogLost { stated, held }));
         } else if self.evidence.is_lost_for(coordinator) {
             // Others have shown it.
-            effects.send(to, &Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN });
+            let (stated, held) = (Position::UNKNOWN, Position::UNKNOWN);
+            effects.send(to, &Message::Handshake(HandshakeMessage::LogLost { stated, held }));
         }
         let known = self.fencing.known(coordinator);
-        let claim = Message::Claim { by: self.fencing.own(), known, stated: self.evidence.heard(coordinator) };
+        let claim = Message::Handshake(HandshakeMessage::Claim {
+            by: self.fencing.own(),
+            known,
+            stated: self.evidence.heard(coordinator),
+        });
         // Says what the coordinator has said itself.
         effects.send_now(to, &claim);
     }
@@ -69,11 +74,11 @@ impl Participant {
         let to = NodeId::coordinator(coordinator);
         match self.fencing.accept(coordinator, effects) {
             Ok(_) => {
-                effects.send(to, &Message::Accepted { by: self.fencing.own() });
+                effects.send(to, &Message::Handshake(HandshakeMessage::Accepted { by: self.fencing.own() }));
                 self.ask_in_doubt(coordinator, effects);
             }
             // Others came first. Says nothing of the data.
-            Err(unwelcome) => effects.send_now(to, &Message::Unwelcome(unwelcome)),
+            Err(unwelcome) => effects.send_now(to, &Message::Handshake(HandshakeMessage::Unwelcome(unwelcome))),
         }
     }
 
@@ -114,12 +119,12 @@ impl Participant {
 
     /// An operator changes what is known of a coordinator.
     pub(crate) fn handle_operator(&mut self, operator: NodeId, message: &Message, effects: &mut Effects<'_>) {
-        let answer = if let Message::ReplaceLog { role, node } = message {
+        let answer = if let Message::Admin(AdminMessage::ReplaceLog { role, node }) = message {
             if *role == Role::Coordinator { self.replace_log(*node, effects) } else { not_known() }
-        } else if let Message::Retire { node } = message {
+        } else if let Message::Admin(AdminMessage::Retire { node }) = message {
             self.retire(*node, effects)
         } else {
-            // Nothing else of a client gets here (`node/src/roles.rs`).
+            // Nothing else of a client gets here: the rows say what a client may send to a participant.
             return;
         };
         effects.send(operator, &answer);
@@ -139,7 +144,7 @@ impl Participant {
         self.fencing.give_up(coordinator, effects);
         self.evidence.forget_log(coordinator);
         effects.disconnect(NodeId::coordinator(coordinator));
-        Message::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt }
+        Message::Admin(AdminMessage::PeerChanged { outcome: PeerChange::Done, epoch, in_doubt })
     }
 
     fn retire(&mut self, coordinator: u32, effects: &mut Effects<'_>) -> Message {
@@ -156,7 +161,7 @@ impl Participant {
             effects.disconnect(NodeId::coordinator(coordinator));
             PeerChange::Done
         };
-        Message::PeerChanged { outcome, epoch, in_doubt }
+        Message::Admin(AdminMessage::PeerChanged { outcome, epoch, in_doubt })
     }
 
     fn in_doubt_of(&self, coordinator: u32) -> u32 {
@@ -166,5 +171,5 @@ impl Participant {
 }
 
 fn not_known() -> Message {
-    Message::PeerChanged { outcome: PeerChange::NotKnown, epoch: 0, in_doubt: 0 }
+    Message::Admin(AdminMessage::PeerChanged { outcome: PeerChange::NotKnown, epoch: 0, in_doubt: 0 })
 }

@@ -6,7 +6,8 @@ use planted::planted;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
 use protocol::{
-    Effects, Link, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room, Tick, operation,
+    CommitMessage, Effects, Link, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room,
+    Tick, operation,
 };
 
 use crate::active::{Active, Again, Prepared, Stage, Waiting};
@@ -65,7 +66,7 @@ impl Participant {
         match self.refused.get(prepare.coordinator, txn) {
             Some((latest, refusal)) if refusal.reason == Reason::Ended => {
                 if attempt <= latest {
-                    let vote = Message::VoteNo { txn, attempt, refusal };
+                    let vote = Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal });
                     // Reveals nothing of the data.
                     effects.send_now(NodeId::coordinator(prepare.coordinator), &vote);
                 }
@@ -74,7 +75,7 @@ impl Participant {
             _ if prepare.mode != PrepareMode::OnePhase => false,
             Some(_) if planted!("refusal-forgotten") => false,
             Some((latest, refusal)) if attempt == latest => {
-                let vote = Message::VoteNo { txn, attempt, refusal };
+                let vote = Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal });
                 effects.send(NodeId::coordinator(prepare.coordinator), &vote);
                 true
             }
@@ -249,7 +250,7 @@ impl Participant {
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         let Executed { results, writes } = execution.finish();
         if writes.is_empty() && prepare.mode != PrepareMode::TwoPhase {
-            effects.send(coordinator, &Message::VoteReadOnly { txn, attempt, results });
+            effects.send(coordinator, &Message::Commit(CommitMessage::VoteReadOnly { txn, attempt, results }));
             return self.release(txn);
         }
         let (reads, ranges) = self.locks.reads_of(txn);
@@ -275,13 +276,19 @@ impl Participant {
                 let at = effects.log(&record);
                 self.replay(at, record);
                 let results = Some(results);
-                effects.send(coordinator, &Message::CommittedOnePhase { txn, attempt, committed_at: at, results });
+                effects.send(
+                    coordinator,
+                    &Message::Commit(CommitMessage::CommittedOnePhase { txn, attempt, committed_at: at, results }),
+                );
                 self.release(txn);
             }
             PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
                 let record = Record::Prepared(promise);
                 let at = effects.log(&record);
-                effects.send(coordinator, &Message::VoteYes { txn, attempt, prepared_at: at, results });
+                effects.send(
+                    coordinator,
+                    &Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at: at, results }),
+                );
                 if let Record::Prepared(promise) = record {
                     self.hold(now, promise, at, at.lsn);
                 }
@@ -339,7 +346,7 @@ impl Participant {
             Ok(false) => return self.put_off_vote(prepared, again, true),
             Ok(true) => {
                 let results = std::mem::take(execution).finish().results;
-                Message::VoteYes { txn, attempt, prepared_at: prepared.first_at, results }
+                Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at: prepared.first_at, results })
             }
             Err(refused) => self.vote_no(prepare, refused),
         };
@@ -352,7 +359,12 @@ impl Participant {
         let answer = match prepare.mode {
             PrepareMode::OnePhase => {
                 // Where is not remembered.
-                Message::CommittedOnePhase { txn, attempt, committed_at: Position::UNKNOWN, results: None }
+                Message::Commit(CommitMessage::CommittedOnePhase {
+                    txn,
+                    attempt,
+                    committed_at: Position::UNKNOWN,
+                    results: None,
+                })
             }
             PrepareMode::TwoPhase | PrepareMode::LocksHeldElsewhere => {
                 self.vote_no(prepare, Reason::AlreadyCommitted.into())
@@ -364,7 +376,7 @@ impl Participant {
     pub(crate) fn vote_no(&mut self, prepare: &Prepare, refused: execute::Refused) -> Message {
         let vote = self.refusal_of(prepare, refused);
         if prepare.mode == PrepareMode::OnePhase
-            && let Message::VoteNo { txn, attempt, refusal } = &vote
+            && let Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal }) = &vote
         {
             self.refused.remember(prepare.coordinator, *txn, *attempt, *refusal);
         }
@@ -374,7 +386,7 @@ impl Participant {
     fn refusal_of(&self, prepare: &Prepare, refused: execute::Refused) -> Message {
         let refusal =
             Refusal { reason: refused.reason, participant: Some(self.config.node), operation: refused.operation };
-        Message::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal }
+        Message::Commit(CommitMessage::VoteNo { txn: prepare.txn, attempt: prepare.attempt, refusal })
     }
 }
 

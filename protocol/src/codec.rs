@@ -23,6 +23,14 @@ pub enum Malformed {
         /// What it held.
         code: u8,
     },
+    /// A message of a kind that this build does not know, and that must not be skipped.
+    #[error("a message of the unknown family {family}, kind {kind}")]
+    UnknownMessage {
+        /// Its family.
+        family: u8,
+        /// Its kind.
+        kind: u8,
+    },
     /// A field is longer than its limit.
     #[error("{field} is {found} long, at most {max} is allowed")]
     TooLong {

@@ -18,10 +18,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bytes::BufMut;
 use planted::planted;
 
-use crate::codec::{Malformed, Reader, put_process};
+use crate::codec::{Malformed, Reader};
+use crate::fields::Field;
 use crate::id::Process;
 use crate::limits::STARTS_MAX;
 use crate::machine::{Effects, Origin};
@@ -53,10 +53,14 @@ pub enum UnwelcomeReason {
     WrongCluster,
     /// Its role has no business here.
     WrongRole,
+    /// No version of the messages is known to both.
+    NoCommonVersion,
+    /// A message came that is not known here and must not be skipped.
+    NotUnderstood,
 }
 
 impl UnwelcomeReason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::StaleProcess,
         Self::Copy,
         Self::OtherLog,
@@ -64,6 +68,8 @@ impl UnwelcomeReason {
         Self::InvalidHello,
         Self::WrongCluster,
         Self::WrongRole,
+        Self::NoCommonVersion,
+        Self::NotUnderstood,
     ];
 
     fn code(self) -> u8 {
@@ -81,6 +87,8 @@ impl UnwelcomeReason {
             Self::InvalidHello => "invalid-hello",
             Self::WrongCluster => "wrong-cluster",
             Self::WrongRole => "wrong-role",
+            Self::NoCommonVersion => "no-common-version",
+            Self::NotUnderstood => "not-understood",
         }
     }
 
@@ -106,6 +114,12 @@ impl UnwelcomeReason {
             Self::InvalidHello => "the hello names no process, or a number that no node has",
             Self::WrongCluster => "the two belong to different clusters; give both the same cluster id",
             Self::WrongRole => "a node of this role has no business with that one",
+            Self::NoCommonVersion => {
+                "no version of the messages is known to both; bring the older of the two up to date"
+            }
+            Self::NotUnderstood => {
+                "it was sent a message that it does not know and must not skip; bring it up to date, or send no such message"
+            }
         }
     }
 }
@@ -130,13 +144,13 @@ impl From<UnwelcomeReason> for Unwelcome {
     }
 }
 
-impl Unwelcome {
-    pub(crate) fn put(self, kind: u8, out: &mut Vec<u8>) {
-        out.put_slice(&[kind, self.reason.code()]);
-        put_process(out, self.known);
+impl Field for Unwelcome {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.reason.code());
+        self.known.put(out);
     }
 
-    pub(crate) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+    fn read(reader: &mut Reader, _name: &'static str) -> Result<Self, Malformed> {
         let code = reader.u8("reason")?;
         let reason = code.checked_sub(1).and_then(|at| UnwelcomeReason::ALL.get(at as usize)).copied();
         let reason = reason.ok_or(Malformed::UnknownCode { field: "reason", code })?;

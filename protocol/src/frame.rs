@@ -24,8 +24,9 @@ use crate::message::Message;
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 20;
 
-/// The version of the protocol that this build speaks.
-pub const WIRE_VERSION: u16 = 4;
+/// The version of the frames: how messages travel, and what stands before their fields. Which messages there are has a version
+/// of its own, which hellos agree on ([`crate::message::Speaks`]).
+pub const FRAME_VERSION: u16 = 5;
 
 const MAGIC: [u8; 4] = *b"asnt";
 
@@ -37,7 +38,7 @@ pub enum FrameError {
     NotOurs([u8; 4]),
     /// Another version speaks here.
     #[error(
-        "the peer speaks version {0} of the protocol, this node version {WIRE_VERSION}; run the same version of assent at both"
+        "the peer sends frames of version {0}, this node of version {FRAME_VERSION}; run the same version of assent at both"
     )]
     Version(u16),
     /// Bytes that this version leaves at zero hold something.
@@ -65,7 +66,7 @@ pub fn seal(frame: &mut [u8]) {
     let (header, payload) = frame.split_at_mut(FRAME_HEADER_BYTES);
     assert!(!payload.is_empty() && payload.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", payload.len());
     header[0..4].copy_from_slice(&MAGIC);
-    header[4..6].copy_from_slice(&WIRE_VERSION.to_le_bytes());
+    header[4..6].copy_from_slice(&FRAME_VERSION.to_le_bytes());
     header[6..8].copy_from_slice(&[0, 0]);
     header[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[12..16].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
@@ -138,7 +139,9 @@ impl FrameReader {
         while let Some(payload) = self.next_payload()? {
             let mut reader = Reader::new(payload);
             while reader.remaining() > 0 {
-                take(Message::decode(&mut reader)?);
+                if let Some(message) = Message::decode(&mut reader)? {
+                    take(message);
+                }
             }
         }
         Ok(())
@@ -159,7 +162,7 @@ fn parse_header(header: &[u8; FRAME_HEADER_BYTES]) -> Result<(usize, u32), Frame
     if fields.get_u32_le() != crc32c::crc32c(&header[..16]) {
         return Err(FrameError::HeaderChecksum);
     }
-    if version != WIRE_VERSION {
+    if version != FRAME_VERSION {
         return Err(FrameError::Version(version));
     }
     if reserved != 0 {

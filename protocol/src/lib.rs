@@ -3,7 +3,7 @@
 //! - [`id`]: the names of things: transactions, attempts, nodes, positions in a log.
 //! - [`operation`]: what a transaction does, and what it gets back.
 //! - [`refusal`]: why a transaction, or one participant's part of it, was refused.
-//! - [`message`]: what nodes say; `message_codec`: its bytes.
+//! - [`message`]: what nodes say, in families; `fields`: how they are declared, and their bytes.
 //! - [`record`]: what nodes promise; the bytes that stand in their logs.
 //! - [`frame`]: how messages travel: length, version and checksum around a batch of them.
 //! - [`evidence`]: whether a log still holds what others were told that it held.
@@ -22,12 +22,12 @@
 pub mod codec;
 pub mod evidence;
 pub mod fencing;
+mod fields;
 pub mod frame;
 pub mod id;
 pub mod limits;
 pub mod machine;
 pub mod message;
-mod message_codec;
 pub mod operation;
 pub mod record;
 pub mod refusal;
@@ -40,7 +40,7 @@ pub use evidence::Evidence;
 pub use fencing::{Fencing, Unwelcome, UnwelcomeReason};
 pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, NotATxnId, Position, Process, Role, Tick, TxnId};
 pub use machine::{Effects, InDoubt, Journal, Link, Machine, Origin, Outbox, Owed, Room, StartError};
-pub use message::Message;
+pub use message::{AdminMessage, ClientMessage, CommitMessage, HandshakeMessage, Message, RecoveryMessage};
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};
 pub use refusal::{Reason, Refusal};

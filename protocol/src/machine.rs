@@ -8,7 +8,7 @@ use planted::planted;
 
 use crate::fencing::Unwelcome;
 use crate::id::{Attempt, Lsn, NodeId, Position, Process, Tick, TxnId};
-use crate::message::Message;
+use crate::message::{ClientMessage, CommitMessage, Gate, Message};
 use crate::record::Record;
 
 /// A protocol machine: a coordinator or a participant.
@@ -30,8 +30,8 @@ pub trait Machine {
     /// Why not: the connection is refused, and nothing that comes on it is heard.
     fn welcome(&self, node: NodeId, process: Process) -> Result<(), Unwelcome>;
 
-    /// Takes one message. [`Message::Hello`] tells of a new connection of a node that is welcome; until its next hello all
-    /// that it says comes from that connection.
+    /// Takes one message. A hello tells of a new connection of a node that is welcome; until its next hello all that it says
+    /// comes from that connection.
     fn handle(&mut self, now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>);
 
     /// Does what has become due.
@@ -182,6 +182,7 @@ impl<'a> Effects<'a> {
 
     /// Sends a message that leaves only when every record logged before it is durable.
     pub fn send(&mut self, to: NodeId, message: &Message) {
+        debug_assert_ne!(message.row().gate, Gate::AtOnce, "{} waits for no record", message.name());
         let gate = if leaves_early(message) { Lsn(0) } else { self.journal.end() };
         self.outbox.post(to, gate, message);
     }
@@ -189,6 +190,7 @@ impl<'a> Effects<'a> {
     /// Sends a message that promises nothing and reveals nothing that could be undone; each use
     /// says why. It may overtake messages that wait for their records.
     pub fn send_now(&mut self, to: NodeId, message: &Message) {
+        debug_assert_ne!(message.row().gate, Gate::Durable, "{} promises something", message.name());
         self.outbox.post(to, Lsn(0), message);
     }
 
@@ -212,10 +214,87 @@ impl<'a> Effects<'a> {
 
 /// Whether a message does not wait for its records: a planted bug.
 fn leaves_early(message: &Message) -> bool {
-    planted!("vote-ungated") && matches!(message, Message::VoteYes { .. })
-        || planted!("read-ungated") && matches!(message, Message::VoteReadOnly { .. })
-        || planted!("one-phase-ungated") && matches!(message, Message::CommittedOnePhase { .. })
-        || planted!("commit-ungated") && matches!(message, Message::Commit { .. })
-        || planted!("ack-ungated") && matches!(message, Message::CommitAck { .. })
-        || planted!("answer-ungated") && matches!(message, Message::Committed { .. })
+    planted!("vote-ungated") && matches!(message, Message::Commit(CommitMessage::VoteYes { .. }))
+        || planted!("read-ungated") && matches!(message, Message::Commit(CommitMessage::VoteReadOnly { .. }))
+        || planted!("one-phase-ungated") && matches!(message, Message::Commit(CommitMessage::CommittedOnePhase { .. }))
+        || planted!("commit-ungated") && matches!(message, Message::Commit(CommitMessage::Commit { .. }))
+        || planted!("ack-ungated") && matches!(message, Message::Commit(CommitMessage::CommitAck { .. }))
+        || planted!("answer-ungated") && matches!(message, Message::Client(ClientMessage::Committed { .. }))
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    const TXN: TxnId = TxnId(1);
+    const ATTEMPT: Attempt = Attempt { epoch: 1, number: 1 };
+
+    /// A log that is one record long, and the gates of what was posted.
+    #[derive(Default)]
+    struct Gates(Vec<Lsn>);
+
+    impl Journal for Gates {
+        fn append(&mut self, _record: &Record) -> Position {
+            Position::UNKNOWN
+        }
+
+        fn end(&self) -> Lsn {
+            Lsn(7)
+        }
+
+        fn room(&self) -> Room {
+            Room::Plenty
+        }
+    }
+
+    impl Outbox for Gates {
+        fn post(&mut self, _to: NodeId, gate: Lsn, _message: &Message) {
+            self.0.push(gate);
+        }
+
+        fn link(&self, _to: NodeId) -> Link {
+            Link::Open
+        }
+
+        fn disconnect(&mut self, _to: NodeId) {}
+    }
+
+    /// The gates that messages are given.
+    fn gates(act: impl FnOnce(&mut Effects<'_>)) -> Vec<Lsn> {
+        let (mut journal, mut outbox) = (Gates::default(), Gates::default());
+        act(&mut Effects::new(&mut journal, &mut outbox));
+        outbox.0
+    }
+
+    fn acknowledgement() -> Message {
+        Message::Commit(CommitMessage::CommitAck { txn: TXN, attempt: ATTEMPT })
+    }
+
+    fn abort() -> Message {
+        Message::Commit(CommitMessage::Abort { txn: TXN, attempt: ATTEMPT })
+    }
+
+    #[test]
+    fn a_message_leaves_as_its_row_says() {
+        let committed = Message::Client(ClientMessage::Committed { txn: TXN, results: None });
+        let gates = gates(|effects| {
+            effects.send(NodeId::coordinator(1), &acknowledgement());
+            effects.send_now(NodeId::participant(1), &abort());
+            effects.send(NodeId::client(1), &committed);
+            effects.send_now(NodeId::client(1), &committed);
+        });
+        assert_eq!(gates, [Lsn(7), Lsn(0), Lsn(7), Lsn(0)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "CommitAck promises something")]
+    fn what_has_to_be_durable_does_not_leave_at_once() {
+        gates(|effects| effects.send_now(NodeId::coordinator(1), &acknowledgement()));
+    }
+
+    #[test]
+    #[should_panic(expected = "Abort waits for no record")]
+    fn what_needs_no_record_does_not_wait() {
+        gates(|effects| effects.send(NodeId::participant(1), &abort()));
+    }
 }

@@ -1,367 +1,255 @@
-//! What nodes say to each other. The bytes are in `message_codec.rs` and `WIRE.md`.
+//! What nodes say to each other, in families: one file a dialogue, with its messages, their bytes, and a row for each that
+//! says who may send it to whom and what it waits for. `WIRE.md` has the tables; tests compare them with these rows.
+//!
+//! ```text
+//! offset  size  field
+//!      0     4  length in bytes of all that follows
+//!      4     1  family
+//!      5     1  kind within the family
+//!      6     .  fields
+//! ```
 
-use bytes::Bytes;
+mod admin;
+mod client;
+mod commit;
+mod handshake;
+mod recovery;
 
-use crate::fencing::Unwelcome;
-use crate::id::{Age, Attempt, ClusterId, Position, Process, Role, TxnId};
-use crate::operation::{Operation, OperationResult};
-use crate::refusal::Refusal;
+pub use admin::{AdminMessage, PeerChange, Stats};
+pub use client::{ClientMessage, Submit, TxnStatus};
+pub use commit::{CommitMessage, Prepare, PrepareMode};
+pub use handshake::{HandshakeMessage, Hello, Speaks};
+pub use recovery::{KnownOutcome, RecoveryMessage};
 
-/// One message. Every message may arrive twice, late, or after a later one; each receiver says in
-/// `PROTOCOLS.md` what it then does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// First on every connection, in both directions. A coordinator's hello under a later epoch
-    /// fences everything that it sent under an earlier one.
-    Hello(Hello),
+use crate::codec::{Malformed, Reader};
+use crate::id::Role;
+use crate::limits::MESSAGE_BYTES_MAX;
 
-    /// Client to coordinator: commit these operations, all or none.
-    Submit(Submit),
-    /// Client to coordinator: what became of this transaction?
-    AskStatus {
-        /// Which.
-        txn: TxnId,
-    },
-    /// Coordinator to client: it is durable everywhere or will be.
-    Committed {
-        /// Which.
-        txn: TxnId,
-        /// One result for each operation; `None` when an earlier answer had them.
-        results: Option<Vec<OperationResult>>,
-    },
-    /// Coordinator to client: nothing of it happened or will.
-    Aborted {
-        /// Which.
-        txn: TxnId,
-        /// Why; at the deadline, why the last attempt did not succeed.
-        refusal: Refusal,
-        /// Whether the deadline ended it, not the refusal.
-        at_deadline: bool,
-    },
-    /// Coordinator to client: not admitted, nothing was tried; ask again later.
-    Busy {
-        /// Which.
-        txn: TxnId,
-    },
-    /// Coordinator to client: the answer to [`Message::AskStatus`].
-    Status {
-        /// Which.
-        txn: TxnId,
-        /// What became of it.
-        status: TxnStatus,
-    },
+/// Bytes before the fields of a message: length, family and kind.
+pub const MESSAGE_HEAD_BYTES: usize = 4 + 2;
 
-    /// Coordinator to participant: lock, check, promise, vote.
-    Prepare(Prepare),
-    /// Coordinator to participant: the decision is to commit.
-    Commit {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt was decided.
-        attempt: Attempt,
-        /// Where the participant's own promise stands, as its vote said: no other promise is meant.
-        prepared_at: Position,
-        /// Where the decision stands in the coordinator's log; unknown if it has finished long ago.
-        decided_at: Position,
-    },
-    /// Coordinator to participant: this attempt, and every one before it, is aborted.
-    Abort {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-    },
-    /// Between coordinator and participant: what the sender knows of the receiver. A coordinator says it after each hello; a
-    /// participant answers with its own, unless the claim shows that another process has taken its place.
-    Claim {
-        /// Who says so.
-        by: Process,
-        /// The latest process under the receiver's number that was accepted.
-        known: Process,
-        /// Where a promise or one-phase commit stood in the participant's log, or a decision in the coordinator's; unknown
-        /// if none was heard of.
-        stated: Position,
-    },
-    /// Coordinator to participant: it succeeds the process that the participant's claim has named. From now on the
-    /// participant obeys it, and no process before it.
-    Accept {
-        /// Who says so.
-        by: Process,
-        /// Whom it succeeds.
-        known: Process,
-    },
-    /// Participant to coordinator: from now on it obeys this process, and none before it. Its claim holds: nothing of an
-    /// earlier process can reach it any more.
-    Accepted {
-        /// Who says so.
-        by: Process,
-    },
-    /// Between coordinator and participant: the claim names a process of which this log knows nothing, so this one runs on an
-    /// older copy. Nothing more is said to it. An operator has to look.
-    Superseded {
-        /// What the claim has named.
-        known: Process,
-    },
-    /// Coordinator to participant: has this transaction committed here?
-    AskOutcome {
-        /// Which.
-        txn: TxnId,
-        /// Which question: the answer names it, so that no answer to an earlier one is taken for it.
-        question: u64,
-    },
+/// A message whose kind is this one or a higher one may be skipped by whoever does not know it.
+pub const OPTIONAL_KIND_MIN: u8 = 128;
 
-    /// Participant to coordinator: prepared; it will do as told, whatever happens to it.
-    VoteYes {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-        /// Where the promise stands in the participant's log.
-        prepared_at: Position,
-        /// One result for each operation of the prepare.
-        results: Vec<OperationResult>,
-    },
-    /// Participant to coordinator: nothing was written here, and the locks are released.
-    VoteReadOnly {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-        /// One result for each operation of the prepare.
-        results: Vec<OperationResult>,
-    },
-    /// Participant to coordinator: not here; nothing is held for this attempt.
-    VoteNo {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// Participant to coordinator: committed in one phase.
-    CommittedOnePhase {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt asked.
-        attempt: Attempt,
-        /// Where its record stands in the participant's log; unknown if it had committed before.
-        committed_at: Position,
-        /// One result for each operation; `None` if it had committed before.
-        results: Option<Vec<OperationResult>>,
-    },
-    /// Participant to coordinator: the commit is durable here; forget it.
-    CommitAck {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-    },
-    /// Participant to coordinator: told to commit what it has no promise of. Its log has lost a
-    /// record that it had voted on; an operator has to look.
-    PrepareLost {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt.
-        attempt: Attempt,
-        /// Where the promise stood, as the commit said.
-        voted_at: Position,
-        /// Where the promise stands that is held under the same attempt instead, if there is one.
-        held_at: Position,
-    },
-    /// Both ways: the answer to a [`Message::Claim`] whose record is not in the log. An operator has to look; until then
-    /// a participant promises nothing, and a coordinator begins and presumes nothing.
-    LogLost {
-        /// What the other one had heard.
-        stated: Position,
-        /// The latest position that the log knows to have been told to the other one.
-        held: Position,
-    },
-    /// Participant to coordinator: in doubt; what was decided?
-    AskDecision {
-        /// Which.
-        txn: TxnId,
-        /// Which attempt is prepared.
-        attempt: Attempt,
-        /// All participants of the transaction.
-        participants: Vec<u32>,
-    },
-    /// Participant to coordinator: the answer to [`Message::AskOutcome`].
-    Outcome {
-        /// Which.
-        txn: TxnId,
-        /// The question that is answered.
-        question: u64,
-        /// What is known here.
-        known: KnownOutcome,
-    },
+/// Declares the families: the enum of their messages, and what is done alike with each.
+macro_rules! families {
+    ($( $(#[$meta:meta])* $family:ident($message:ident) = $code:literal, )*) => {
+        /// One message. Every message may arrive twice, late, or after a later one; each receiver says in
+        /// `PROTOCOLS.md` what it then does.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Message { $( $(#[$meta])* $family($message), )* }
 
-    /// A daemon to whoever has connected: why the connection ends now.
-    Unwelcome(Unwelcome),
+        /// A dialogue: its messages have kinds of their own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Family { $( $(#[$meta])* $family = $code, )* }
 
-    /// Client to a daemon: from now on take another log under this number; its own is lost for good.
-    ReplaceLog {
-        /// Whose log is lost.
-        role: Role,
-        /// Its number.
-        node: u32,
-    },
-    /// Client to participant: forget a coordinator's number; it will not come back.
-    Retire {
-        /// The coordinator's number.
-        node: u32,
-    },
-    /// The answer to [`Message::ReplaceLog`] and [`Message::Retire`].
-    PeerChanged {
-        /// What came of it.
-        outcome: PeerChange,
-        /// The latest epoch that was accepted under the number: its successor needs a higher one.
-        epoch: u32,
-        /// Promises here that its coordinator has not decided.
-        in_doubt: u32,
-    },
+        impl Message {
+            /// A row for each message that there is, family by family.
+            pub fn rows() -> impl Iterator<Item = &'static Row> {
+                [ $( $message::ROWS, )* ].into_iter().flatten()
+            }
 
-    /// Anyone to a daemon: your figures, please. Answered by the daemon, not by its machine.
-    AskStats,
-    /// The answer to [`Message::AskStats`].
-    Stats(Stats),
+            /// Who may say it to whom, and what it waits for.
+            #[must_use]
+            pub fn row(&self) -> &'static Row {
+                match self { $( Self::$family(message) => message.row(), )* }
+            }
+
+            fn put(&self, out: &mut Vec<u8>) {
+                match self { $( Self::$family(message) => message.put(out), )* }
+            }
+
+            fn read(family: u8, kind: u8, reader: &mut Reader) -> Result<Self, Malformed> {
+                match family {
+                    $( $code => $message::read(kind, reader).map(Self::$family), )*
+                    _ => Err(Malformed::UnknownMessage { family, kind }),
+                }
+            }
+        }
+    };
 }
 
-/// Who is at the other end.
+families! {
+    /// Who is there.
+    Handshake(HandshakeMessage) = 1,
+    /// A client and its coordinator.
+    Client(ClientMessage) = 2,
+    /// A coordinator and its participants, about an attempt.
+    Commit(CommitMessage) = 3,
+    /// The same, about what one of them does not know.
+    Recovery(RecoveryMessage) = 4,
+    /// An operator and a daemon.
+    Admin(AdminMessage) = 5,
+}
+
+/// What is known of a message by its kind alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// What it does.
-    pub role: Role,
-    /// Its number among the nodes of that role; 0 for a client.
-    pub node: u32,
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// Which process it is; none for a client.
-    pub process: Process,
+pub struct Row {
+    /// Its family.
+    pub family: Family,
+    /// Its code within the family.
+    pub kind: u8,
+    /// Its name.
+    pub name: &'static str,
+    /// Who says it.
+    pub from: Speaker,
+    /// Who hears it.
+    pub to: Speaker,
+    /// What it waits for.
+    pub gate: Gate,
 }
 
-/// What came of changing what is known of a peer.
+/// Who may say a message, or hear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerChange {
-    /// It is done, and durable.
-    Done,
-    /// Nobody under this number was ever accepted here.
-    NotKnown,
-    /// Promises are held that only it can decide.
-    HasPromises,
+pub enum Speaker {
+    /// Whoever opens a connection, as its first message and no other.
+    Opening,
+    /// Any role.
+    Anyone,
+    /// A client.
+    Client,
+    /// A coordinator.
+    Coordinator,
+    /// A participant.
+    Participant,
+    /// A coordinator or a participant, to the other.
+    Peer,
+    /// A coordinator or a participant.
+    Daemon,
 }
 
-impl Hello {
-    /// A client's.
+/// What a message waits for before it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing: it promises nothing, and reveals nothing that could be undone.
+    AtOnce,
+    /// All that was logged before it is durable.
+    Durable,
+    /// One or the other, by what it says.
+    Depends,
+}
+
+impl Speaker {
+    /// In a table.
     #[must_use]
-    pub fn client(cluster: ClusterId) -> Self {
-        Self { role: Role::Client, node: 0, cluster, process: Process::NONE }
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "whoever connects",
+            Self::Anyone => "anyone",
+            Self::Client => "client",
+            Self::Coordinator => "coordinator",
+            Self::Participant => "participant",
+            Self::Peer => "the other",
+            Self::Daemon => "daemon",
+        }
+    }
+
+    fn includes(self, role: Role) -> bool {
+        match self {
+            Self::Opening => false,
+            Self::Anyone => true,
+            Self::Client => role == Role::Client,
+            Self::Coordinator => role == Role::Coordinator,
+            Self::Participant => role == Role::Participant,
+            Self::Peer | Self::Daemon => role != Role::Client,
+        }
     }
 }
 
-/// A transaction as the client asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submit {
-    /// Its id, made by the client.
-    pub txn: TxnId,
-    /// How long the coordinator may try, in milliseconds from arrival.
-    pub deadline_ms: u32,
-    /// What it does.
-    pub operations: Vec<Operation>,
+impl Gate {
+    /// In a table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at once",
+            Self::Durable => "durable",
+            Self::Depends => "either",
+        }
+    }
 }
 
-/// One participant's part of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepare {
-    /// Which.
-    pub txn: TxnId,
-    /// Which try.
-    pub attempt: Attempt,
-    /// Whose cluster.
-    pub cluster: ClusterId,
-    /// Who decides.
-    pub coordinator: u32,
-    /// Who gives way to whom.
-    pub age: Age,
-    /// All participants of the transaction.
-    pub participants: Vec<u32>,
-    /// How it is to be committed.
-    pub mode: PrepareMode,
-    /// How long it may wait for locks, in milliseconds.
-    pub lock_wait_ms: u32,
-    /// How long a vote is of use, in milliseconds from arrival: past it the participant begins nothing, and refuses what
-    /// it has not promised. 0: only what is known already is answered.
-    pub answer_within_ms: u32,
-    /// What to do here.
-    pub operations: Vec<Operation>,
+impl Row {
+    /// Whether a node of role `from` may say it to one of role `to`, once both have said hello.
+    #[must_use]
+    pub fn may_be_sent(&self, from: Role, to: Role) -> bool {
+        let are_peers = self.from != Speaker::Peer || from != to;
+        self.from.includes(from) && self.to.includes(to) && are_peers
+    }
 }
 
-/// How a prepare is to be committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrepareMode {
-    /// Promise, vote, wait for the decision.
-    TwoPhase,
-    /// As two-phase, and every other participant of the transaction holds its locks already: a
-    /// part that wrote nothing may release its own with its vote.
-    LocksHeldElsewhere,
-    /// The only participant: commit at once.
-    OnePhase,
+impl Message {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.row().name
+    }
+
+    /// Appends the encoded message.
+    ///
+    /// # Panics
+    /// If it exceeds a limit: what the sender says is the sender's own to bound.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        let row = self.row();
+        out.extend_from_slice(&[row.family as u8, row.kind]);
+        self.put(out);
+        let bytes = out.len() - start;
+        assert!(bytes <= MESSAGE_BYTES_MAX, "a message of {bytes} bytes");
+        let length = (bytes - 4) as u32;
+        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Reads one message from verified bytes. `None`: it is one that this build does not know and need not know.
+    ///
+    /// # Errors
+    /// If the bytes are not a message: the peer does not speak this protocol.
+    pub fn decode(reader: &mut Reader) -> Result<Option<Self>, Malformed> {
+        let length = reader.u32("message length")? as usize;
+        let mut reader = Reader::new(reader.slice(length, MESSAGE_BYTES_MAX - 4, "message")?);
+        let family = reader.u8("message family")?;
+        let kind = reader.u8("message kind")?;
+        let message = match Self::read(family, kind, &mut reader) {
+            Err(Malformed::UnknownMessage { .. }) if kind >= OPTIONAL_KIND_MIN => return Ok(None),
+            read => read?,
+        };
+        // A later build may say more of itself: before its hello nobody knows which version it is to speak.
+        if !matches!(message, Self::Handshake(HandshakeMessage::Hello(_))) {
+            reader.finish()?;
+        }
+        Ok(Some(message))
+    }
 }
 
-/// What a coordinator knows of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TxnStatus {
-    /// Committed.
-    Committed,
-    /// Aborted.
-    Aborted,
-    /// Not decided yet.
-    InProgress,
-    /// Nobody knows of it: it never began, it was aborted, or it ended before the retention.
-    Unknown,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a participant knows of a transaction's outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownOutcome {
-    /// Committed here.
-    Committed,
-    /// Waiting for locks or for the decision.
-    InProgress,
-    /// Nothing: never seen, aborted, or older than the retention.
-    Nothing,
-}
+    fn allowed(from: Role, to: Role) -> Vec<&'static str> {
+        Message::rows().filter(|row| row.may_be_sent(from, to)).map(|row| row.name).collect()
+    }
 
-/// A daemon's figures since it started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Whose.
-    pub role: Role,
-    /// Which of them.
-    pub node: u32,
-    /// Groups written.
-    pub groups: u64,
-    /// Records written.
-    pub records: u64,
-    /// Bytes written, padding included.
-    pub bytes: u64,
-    /// Processor time used, in microseconds.
-    pub cpu_us: u64,
-    /// How long group writes took, in microseconds: a histogram in the V2 form of HdrHistogram.
-    pub sync_us: Bytes,
-    /// The addresses of the nodes that this one dials.
-    pub peers: Vec<String>,
-    /// Bytes of sealed segments that were read again in the background.
-    pub scrubbed_bytes: u64,
-    /// How often all of them were.
-    pub scrub_passes: u64,
-    /// Places where that found damage: those that the node has listed, and those beyond that the last pass counted.
-    pub scrub_findings: u64,
-    /// Up to where the log is durable.
-    pub durable_lsn: u64,
-    /// Which opening of its log this is: it rises with every start, and then all figures begin anew.
-    pub opening: u64,
-    /// Transactions that it was asked for: `Submit`s at a coordinator, `Prepare`s at a participant. One that comes again
-    /// counts again.
-    pub requests: u64,
+    #[test]
+    fn each_role_may_say_what_the_other_has_a_use_for() {
+        let (client, coordinator, participant) = (Role::Client, Role::Coordinator, Role::Participant);
+        assert_eq!(allowed(client, coordinator), ["Submit", "AskStatus", "ReplaceLog", "AskStats"]);
+        assert_eq!(allowed(client, participant), ["ReplaceLog", "Retire", "AskStats"]);
+        let told = ["Unwelcome", "Committed", "Aborted", "Busy", "Status", "PeerChanged", "Stats"];
+        assert_eq!(allowed(coordinator, client), told);
+        let (both, accept) = (["Unwelcome", "Claim"], ["Accept", "Superseded", "LogLost"]);
+        let orders = ["Prepare", "Commit", "Abort", "AskOutcome", "AskStats", "Stats"];
+        assert_eq!(allowed(coordinator, participant), [&both[..], &accept, &orders].concat());
+        let accepted = ["Accepted", "Superseded", "LogLost"];
+        let votes = ["VoteYes", "VoteReadOnly", "VoteNo", "CommittedOnePhase", "CommitAck"];
+        let asks = ["AskDecision", "Outcome", "PrepareLost", "AskStats", "Stats"];
+        assert_eq!(allowed(participant, coordinator), [&both[..], &accepted, &votes, &asks].concat());
+        for role in [coordinator, participant] {
+            assert_eq!(allowed(role, role), ["Unwelcome", "AskStats", "Stats"]);
+        }
+    }
+
+    #[test]
+    fn kinds_ascend_within_a_family() {
+        assert!(Message::rows().is_sorted_by_key(|row| (row.family, row.kind)));
+    }
 }

@@ -11,12 +11,12 @@ use bytes::{BufMut, Bytes};
 use crate::codec::{
     Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_process, put_txn, put_value,
 };
+use crate::fields::Field;
 use crate::id::{Age, Attempt, Lsn, Position, Process, TxnId};
 use crate::limits::{
     BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, STARTS_MAX,
     STATED_MAX, VALUE_BYTES_MAX,
 };
-use crate::message_codec::{put_age, read_age};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,7 +261,7 @@ impl Promise {
         put_txn(out, self.txn);
         put_attempt(out, self.attempt);
         out.put_u32_le(self.coordinator);
-        put_age(out, self.age);
+        self.age.put(out);
         out.put_u64_le(self.digest);
         put_count(out, self.writes.len(), OPERATIONS_MAX);
         debug_assert_eq!(out.len() - start, WRITES_AT);
@@ -290,7 +290,7 @@ impl Promise {
             txn: reader.txn()?,
             attempt: reader.attempt()?,
             coordinator: reader.u32("coordinator")?,
-            age: read_age(reader)?,
+            age: Age::read(reader, "age")?,
             digest: reader.u64("digest")?,
             writes: read_list(reader, 6, "writes", Write::read)?,
             reads: read_list(reader, 2, "reads", Reader::key)?,

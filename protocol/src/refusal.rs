@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::BufMut;
 
 use crate::codec::{Malformed, Reader};
+use crate::fields::Field;
 use crate::limits::OPERATIONS_MAX;
 
 /// The reason of a refusal.
@@ -170,8 +171,10 @@ impl Refusal {
     pub fn by_participant(participant: u32, reason: Reason) -> Self {
         Self { reason, participant: Some(participant), operation: None }
     }
+}
 
-    pub(crate) fn put(self, out: &mut Vec<u8>) {
+impl Field for Refusal {
+    fn put(&self, out: &mut Vec<u8>) {
         let operation = self.operation.unwrap_or(NO_OPERATION);
         assert!(is_operation_or_none(operation), "operation {operation} of a transaction");
         out.put_u8(self.reason.code());
@@ -179,7 +182,7 @@ impl Refusal {
         out.put_u16_le(operation);
     }
 
-    pub(crate) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+    fn read(reader: &mut Reader, _name: &'static str) -> Result<Self, Malformed> {
         let code = reader.u8("reason")?;
         let reason = Reason::from_code(code).ok_or(Malformed::UnknownCode { field: "reason", code })?;
         let participant = reader.u32("participant")?;

@@ -6,7 +6,7 @@ use protocol::codec::Reader;
 use protocol::frame::{FRAME_HEADER_BYTES, FrameReader, seal, single};
 use protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, VALUE_BYTES_MAX};
 use protocol::message::Submit;
-use protocol::{Message, Operation, Record, TxnId};
+use protocol::{ClientMessage, Message, Operation, Record, TxnId};
 
 /// The most memory that the process ever held, in bytes.
 fn peak_bytes() -> usize {
@@ -48,7 +48,8 @@ fn stated_lengths_and_counts_allocate_nothing() {
 
     // A connection that has had one large frame, and nothing since, gives its memory back.
     let values = vec![Operation::Put { key: Bytes::new(), value: Bytes::from(vec![0; VALUE_BYTES_MAX]) }];
-    let large = single(&Message::Submit(Submit { txn: TxnId(1), deadline_ms: 1, operations: values }));
+    let large =
+        single(&Message::Client(ClientMessage::Submit(Submit { txn: TxnId(1), deadline_ms: 1, operations: values })));
     assert!(large.len() > FRAME_BYTES_TARGET);
     for reader in &mut readers[..100] {
         *reader = FrameReader::default();

@@ -2,7 +2,8 @@
 
 use protocol::message::Hello;
 use protocol::{
-    ClusterId, Effects, Journal, Link, Lsn, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Room,
+    ClusterId, Effects, HandshakeMessage, Journal, Link, Lsn, Message, NodeId, Origin, Outbox, Position, Process,
+    Record, Role, Room,
 };
 
 /// What the process of a lone machine is told when it starts.
@@ -20,14 +21,14 @@ pub fn made_up(epoch: u32) -> Process {
 pub fn greeting(role: Role, node: u32, cluster: ClusterId, epoch: u32) -> Vec<Message> {
     let by = made_up(epoch);
     let mut greeting = vec![
-        Message::Hello(Hello { role, node, cluster, process: by }),
-        Message::Claim { by, known: Process::NONE, stated: Position::UNKNOWN },
+        Message::Handshake(HandshakeMessage::Hello(Hello::daemon(role, node, cluster, by))),
+        Message::Handshake(HandshakeMessage::Claim { by, known: Process::NONE, stated: Position::UNKNOWN }),
     ];
     if role == Role::Coordinator {
         let known = if epoch == 1 { Process::NONE } else { made_up(epoch - 1) };
-        greeting.push(Message::Accept { by, known });
+        greeting.push(Message::Handshake(HandshakeMessage::Accept { by, known }));
     } else {
-        greeting.push(Message::Accepted { by });
+        greeting.push(Message::Handshake(HandshakeMessage::Accepted { by }));
     }
     greeting
 }

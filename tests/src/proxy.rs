@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::frame::{FrameReader, single};
-use protocol::message::Message;
+use protocol::{HandshakeMessage, Message};
 
 /// How long a late message is held back if no other one comes.
 const LATE_MAX: Duration = Duration::from_millis(20);
@@ -82,7 +82,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, seed: u64, counts: &Counts) {
         let mut bytes =
             if length == 0 { late.take().map_or_else(Vec::new, |message| single(&message)) } else { Vec::new() };
         let drained = reader.drain(|message| {
-            if matches!(message, Message::Hello(_)) {
+            if matches!(message, Message::Handshake(HandshakeMessage::Hello(_))) {
                 return bytes.extend(single(&message));
             }
             if late.is_none() && one_in(8) {

@@ -21,7 +21,7 @@ pub mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::message::Submit;
-use protocol::{Machine, Message, NodeId, Process, Role, Tick, TxnId};
+use protocol::{ClientMessage, HandshakeMessage, Machine, Message, NodeId, Process, Role, Tick, TxnId};
 
 use crate::world::keys::Keys;
 use crate::world::log::Rows;
@@ -123,7 +123,7 @@ impl World {
     /// A client asks a coordinator for a transaction.
     pub fn submit(&mut self, client: NodeId, coordinator: NodeId, submit: Submit) {
         self.asked.insert(submit.txn, (client, coordinator, submit.clone()));
-        self.ask(client, coordinator, Message::Submit(submit));
+        self.ask(client, coordinator, Message::Client(ClientMessage::Submit(submit)));
     }
 
     /// A client asks again for what it asked for before, on a connection of this client.
@@ -133,7 +133,7 @@ impl World {
     pub fn retry(&mut self, client: Option<NodeId>, txn: TxnId) -> Result<(), String> {
         let (asker, coordinator, submit) =
             self.asked.get(&txn).cloned().ok_or_else(|| format!("nobody asked for {txn:?}"))?;
-        self.ask(client.unwrap_or(asker), coordinator, Message::Submit(submit));
+        self.ask(client.unwrap_or(asker), coordinator, Message::Client(ClientMessage::Submit(submit)));
         Ok(())
     }
 
@@ -323,7 +323,7 @@ impl World {
 
     /// The first message on a link will arrive after the others; whether there was one.
     pub fn delay(&mut self, link: Link) -> bool {
-        if matches!(self.network.first(link), Some(Message::Hello(_))) {
+        if matches!(self.network.first(link), Some(Message::Handshake(HandshakeMessage::Hello(_)))) {
             // Nothing is heard on a connection before its hello.
             return false;
         }

@@ -17,8 +17,9 @@ use node::{Config, NodeConfig, NodeError, Stop};
 use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
 use protocol::{
-    Attempt, ClusterId, Effects, InDoubt, Machine, Message, NodeId, OperationResult, Origin, Owed, Position, Process,
-    Record, Role, StartError, Tick, TxnId, Unwelcome, UnwelcomeReason,
+    Attempt, ClientMessage, ClusterId, CommitMessage, Effects, HandshakeMessage, InDoubt, Machine, Message, NodeId,
+    OperationResult, Origin, Owed, Position, Process, Record, RecoveryMessage, Role, StartError, Tick, TxnId,
+    Unwelcome, UnwelcomeReason,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
@@ -44,14 +45,14 @@ impl Machine for Rememberer {
     }
 
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
-        if let Message::AskOutcome { txn, question } = message {
+        if let Message::Recovery(RecoveryMessage::AskOutcome { txn, question }) = message {
             let known = if self.known.insert(txn) {
                 effects.log(&Record::Finished { txn });
                 KnownOutcome::Nothing
             } else {
                 KnownOutcome::Committed
             };
-            effects.send(from, &Message::Outcome { txn, question, known });
+            effects.send(from, &Message::Recovery(RecoveryMessage::Outcome { txn, question, known }));
         }
     }
 
@@ -114,18 +115,22 @@ impl Machine for Asker {
 
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
         let participant = NodeId::participant(1);
-        if let Message::Hello(Hello { role: Role::Participant, .. }) = message {
+        if let Message::Handshake(HandshakeMessage::Hello(Hello { role: Role::Participant, .. })) = message {
             for (txn, _) in &self.waiting {
-                effects.send_now(participant, &Message::AskOutcome { txn: *txn, question: 1 });
+                effects
+                    .send_now(participant, &Message::Recovery(RecoveryMessage::AskOutcome { txn: *txn, question: 1 }));
             }
-        } else if let Message::Submit(submit) = message {
+        } else if let Message::Client(ClientMessage::Submit(submit)) = message {
             self.waiting.push((submit.txn, from));
-            effects.send_now(participant, &Message::AskOutcome { txn: submit.txn, question: 1 });
-        } else if let Message::Outcome { txn, known, .. } = message {
+            effects.send_now(
+                participant,
+                &Message::Recovery(RecoveryMessage::AskOutcome { txn: submit.txn, question: 1 }),
+            );
+        } else if let Message::Recovery(RecoveryMessage::Outcome { txn, known, .. }) = message {
             let status = if known == KnownOutcome::Committed { TxnStatus::Committed } else { TxnStatus::Unknown };
             self.waiting.retain(|(waiting, client)| {
                 if *waiting == txn {
-                    effects.send(*client, &Message::Status { txn, status });
+                    effects.send(*client, &Message::Client(ClientMessage::Status { txn, status }));
                 }
                 *waiting != txn
             });
@@ -178,11 +183,11 @@ impl Machine for Loud {
     fn handle(&mut self, _now: Tick, from: NodeId, message: Message, effects: &mut Effects<'_>) {
         let value = OperationResult::Value(Some(vec![7; 512 << 10].into()));
         let results = vec![value.clone(), value];
-        if let Message::AskOutcome { txn, .. } = message {
+        if let Message::Recovery(RecoveryMessage::AskOutcome { txn, .. }) = message {
             let attempt = Attempt { epoch: 1, number: 1 };
-            effects.send(from, &Message::VoteReadOnly { txn, attempt, results });
-        } else if let Message::Submit(submit) = message {
-            effects.send(from, &Message::Committed { txn: submit.txn, results: Some(results) });
+            effects.send(from, &Message::Commit(CommitMessage::VoteReadOnly { txn, attempt, results }));
+        } else if let Message::Client(ClientMessage::Submit(submit)) = message {
+            effects.send(from, &Message::Client(ClientMessage::Committed { txn: submit.txn, results: Some(results) }));
         }
     }
 
@@ -326,7 +331,7 @@ impl Client {
 
     pub(crate) fn connect_as(address: SocketAddr, hello: Hello) -> Client {
         let mut client = Self::silent(address);
-        client.send(&Message::Hello(hello));
+        client.send(&Message::Handshake(HandshakeMessage::Hello(hello)));
         client
     }
 
@@ -336,7 +341,7 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut client = Client { stream, reader: FrameReader::default(), received: VecDeque::new() };
-        assert!(matches!(client.receive(), Some(Message::Hello(_))));
+        assert!(matches!(client.receive(), Some(Message::Handshake(HandshakeMessage::Hello(_)))));
         client
     }
 
@@ -373,7 +378,7 @@ impl Client {
     pub(crate) fn ask(&mut self, txn: u128) -> TxnStatus {
         self.send(&submit(txn));
         match self.receive() {
-            Some(Message::Status { txn: found, status }) if found == TxnId(txn) => status,
+            Some(Message::Client(ClientMessage::Status { txn: found, status })) if found == TxnId(txn) => status,
             other => panic!("{other:?}"),
         }
     }
@@ -381,16 +386,21 @@ impl Client {
     /// It is closed, with a word on why or without.
     pub(crate) fn assert_closed(mut self) {
         let last = self.receive();
-        assert!(matches!(last, None | Some(Message::Unwelcome(_))), "{last:?}");
+        assert!(matches!(last, None | Some(Message::Handshake(HandshakeMessage::Unwelcome(_)))), "{last:?}");
         assert_eq!(last.and_then(|_| self.receive()), None);
     }
 }
 
 pub(crate) fn submit(txn: u128) -> Message {
-    Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() })
+    Message::Client(ClientMessage::Submit(Submit { txn: TxnId(txn), deadline_ms: 1_000, operations: Vec::new() }))
 }
 
 pub(crate) fn prepare_lost() -> Message {
     let (voted_at, held_at) = (Position::UNKNOWN, Position::UNKNOWN);
-    Message::PrepareLost { txn: TxnId(1), attempt: Attempt { epoch: 1, number: 1 }, voted_at, held_at }
+    Message::Recovery(RecoveryMessage::PrepareLost {
+        txn: TxnId(1),
+        attempt: Attempt { epoch: 1, number: 1 },
+        voted_at,
+        held_at,
+    })
 }

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use protocol::frame::FRAME_HEADER_BYTES;
-use protocol::message::Hello;
-use protocol::{ClusterId, Message, TxnId, limits};
+use protocol::message::{Hello, MESSAGE_HEAD_BYTES};
+use protocol::{ClientMessage, ClusterId, HandshakeMessage, Message, TxnId, limits};
 
 use crate::fixtures::old_record_lines;
 use crate::frames::{frame_of, read};
-use crate::samples::{
-    REASONS, encode_message, encode_record, hex, message_name, messages, record_name, records, unhex,
-};
+use crate::samples::{REASONS, UNWELCOME, encode_message, encode_record, hex, messages, record_name, records, unhex};
 
 const WIRE: &str = include_str!("../../WIRE.md");
 const RECORDS: &str = include_str!("../../RECORDS.md");
@@ -35,18 +33,41 @@ fn assert_kinds(rows: &[Vec<&'static str>], samples: &[(&'static str, Vec<u8>)])
     assert_eq!(written, sampled);
     for row in rows {
         let of_kind = samples.iter().filter(|(_, bytes)| bytes[0].to_string() == row[0]);
-        let lengths = of_kind.map(|(_, bytes)| bytes.len());
-        match row[2].strip_suffix("..") {
-            Some(least) => lengths.for_each(|length| assert!(length >= least.parse().unwrap(), "{row:?}: {length}")),
-            None => lengths.for_each(|length| assert_eq!(length, row[2].parse().unwrap(), "{row:?}")),
-        }
+        of_kind.for_each(|(_, bytes)| assert_size(row[2], bytes.len(), row));
+    }
+}
+
+/// Whether a size in a table, which may be the least one, is that of a sample.
+fn assert_size(documented: &str, length: usize, row: &[&str]) {
+    match documented.strip_suffix("..") {
+        Some(least) => assert!(length >= least.parse().unwrap(), "{row:?}: {length}"),
+        None => assert_eq!(length, documented.parse().unwrap(), "{row:?}"),
     }
 }
 
 #[test]
 fn every_message_is_in_the_document_with_its_kind_and_size() {
-    let samples: Vec<_> = messages().iter().map(|message| (message_name(message), encode_message(message))).collect();
-    assert_kinds(&table(WIRE, "| kind | message |"), &samples);
+    let documented = table(WIRE, "| family | kind | message |");
+    let rows = Message::rows().map(|row| {
+        let family = format!("{} {}", row.family as u8, format!("{:?}", row.family).to_lowercase());
+        [family, row.kind.to_string(), row.name.to_owned()]
+    });
+    assert_eq!(
+        documented.iter().map(|row| [0, 1, 2].map(|at| row[at].to_owned())).collect::<Vec<_>>(),
+        rows.collect::<Vec<_>>()
+    );
+    for row in &documented {
+        for message in messages().iter().filter(|message| message.name() == row[2]) {
+            assert_size(row[3], encode_message(message).len(), row);
+        }
+    }
+}
+
+#[test]
+fn the_document_says_who_sends_a_message_to_whom_and_what_it_waits_for() {
+    let documented = table(WIRE, "| family | kind | message |").into_iter().map(|row| [row[4], row[5], row[6]]);
+    let rows = Message::rows().map(|row| [row.from.name(), row.to.name(), row.gate.name()]);
+    assert_eq!(documented.collect::<Vec<_>>(), rows.collect::<Vec<_>>());
 }
 
 #[test]
@@ -64,7 +85,7 @@ fn every_message_and_record_has_its_fields_in_the_document() {
     };
     for head in ["| message | fields", "| message | offset"] {
         let documented = names(WIRE, head);
-        messages().iter().map(message_name).for_each(|name| assert!(documented.contains(&name), "{name} in {head}"));
+        messages().iter().map(Message::name).for_each(|name| assert!(documented.contains(&name), "{name} in {head}"));
     }
     let documented = names(RECORDS, "| record | offset");
     records().iter().map(record_name).for_each(|name| assert!(documented.contains(&name), "{name}"));
@@ -78,6 +99,16 @@ fn every_reason_is_in_the_document() {
         let retryable = if reason.is_retryable() { "yes" } else { "no" };
         assert_eq!(row[..3], [reason.code().to_string().as_str(), reason.name(), retryable]);
     }
+}
+
+#[test]
+fn every_reason_to_be_unwelcome_is_in_the_document() {
+    let documented = table(WIRE, "| code | why unwelcome |").into_iter().map(|row| (row[0].to_owned(), row[1]));
+    let reasons = UNWELCOME.map(|reason| {
+        let encoded = encode_message(&Message::Handshake(HandshakeMessage::Unwelcome(reason.into())));
+        (encoded[MESSAGE_HEAD_BYTES].to_string(), reason.name())
+    });
+    assert_eq!(documented.collect::<Vec<_>>(), reasons);
 }
 
 #[test]
@@ -115,11 +146,11 @@ fn the_worked_example_is_a_frame() {
     let example = WIRE.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the example");
     let bytes = unhex(example);
     let said = [
-        Message::Hello(Hello::client(ClusterId(1))),
-        Message::AskStatus { txn: TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff) },
+        Message::Handshake(HandshakeMessage::Hello(Hello::client(ClusterId(1)))),
+        Message::Client(ClientMessage::AskStatus { txn: TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff) }),
     ];
     assert_eq!(read(&bytes), (said.to_vec(), Ok(())));
     assert_eq!(hex(&frame_of(&said)), hex(&bytes));
-    assert_eq!(bytes.len(), 71);
-    assert_eq!(bytes.len() - FRAME_HEADER_BYTES, 51);
+    assert_eq!(bytes.len(), 93);
+    assert_eq!(bytes.len() - FRAME_HEADER_BYTES, 73);
 }

@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use protocol::{Malformed, Record};
+use protocol::message::OPTIONAL_KIND_MIN;
+use protocol::{Malformed, Message, Record};
 
 use crate::samples::{
-    decode_message, encode_message, encode_record, hex, message_name, messages, old_records, record_name, records,
-    unhex,
+    decode_message, encode_message, encode_record, hex, messages, old_records, record_name, records, unhex,
 };
 
 const MESSAGES: &str = include_str!("fixtures/messages.hex");
@@ -40,11 +40,11 @@ fn print(lines: impl Iterator<Item = (&'static str, Vec<u8>)>) {
 
 #[test]
 fn messages_have_the_bytes_that_they_always_had() {
-    print(messages().iter().map(|message| (message_name(message), encode_message(message))));
+    print(messages().iter().map(|message| (message.name(), encode_message(message))));
     let fixture = lines(MESSAGES);
     assert_eq!(fixture.len(), messages().len());
     for (message, (name, bytes)) in messages().iter().zip(fixture) {
-        assert_eq!(name, message_name(message));
+        assert_eq!(name, message.name());
         assert_eq!(hex(&encode_message(message)), hex(&bytes), "{name} is written otherwise than before");
         assert_eq!(decode_message(&bytes).as_ref(), Ok(message), "{name} is read otherwise than before");
     }
@@ -71,11 +71,14 @@ fn records_have_the_bytes_that_they_always_had() {
 /// is no kind without a sample.
 #[test]
 fn every_kind_has_a_sample() {
-    let kinds: BTreeSet<u8> = messages().iter().map(|message| encode_message(message)[0]).collect();
-    let last = kinds.len() as u8;
-    assert_eq!(kinds, (1..=last).collect());
-    for code in [0].into_iter().chain(last + 1..=u8::MAX) {
-        assert_eq!(decode_message(&[code]), Err(Malformed::UnknownCode { field: "message kind", code }));
+    let kinds: BTreeSet<(u8, u8)> =
+        messages().iter().map(|message| (encode_message(message)[4], encode_message(message)[5])).collect();
+    assert_eq!(kinds, Message::rows().map(|row| (row.family as u8, row.kind)).collect());
+    for (family, kind) in (0..=u8::MAX).flat_map(|family| (0..OPTIONAL_KIND_MIN).map(move |kind| (family, kind))) {
+        if !kinds.contains(&(family, kind)) {
+            let decoded = decode_message(&[2, 0, 0, 0, family, kind]);
+            assert_eq!(decoded, Err(Malformed::UnknownMessage { family, kind }));
+        }
     }
     let old = old_records().into_iter().map(|(kind, _)| kind);
     let kinds: BTreeSet<u8> = records().iter().map(|record| encode_record(record)[0]).chain(old).collect();

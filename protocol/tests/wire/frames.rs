@@ -1,9 +1,9 @@
 //! Frames in a stream: whatever the chunks, the same messages; whatever the damage, none.
 
 use proptest::prelude::*;
-use protocol::Message;
-use protocol::frame::{FRAME_HEADER_BYTES, FrameError, FrameReader, WIRE_VERSION, seal, single};
+use protocol::frame::{FRAME_HEADER_BYTES, FRAME_VERSION, FrameError, FrameReader, seal, single};
 use protocol::limits::FRAME_BYTES_MAX;
+use protocol::{AdminMessage, Message};
 
 use crate::samples::{encode_message, messages};
 use crate::strategies;
@@ -38,14 +38,15 @@ fn with_header_field(payload: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn bytes_that_come_one_by_one_make_the_same_messages() {
-    let stream = [frame_of(&messages()), single(&Message::AskStats), frame_of(&messages())].concat();
+    let stream =
+        [frame_of(&messages()), single(&Message::Admin(AdminMessage::AskStats)), frame_of(&messages())].concat();
     let mut reader = FrameReader::default();
     let mut taken = Vec::new();
     for byte in stream {
         reader.extend(&[byte]);
         reader.drain(|message| taken.push(message)).unwrap();
     }
-    assert_eq!(taken, [messages(), vec![Message::AskStats], messages()].concat());
+    assert_eq!(taken, [messages(), vec![Message::Admin(AdminMessage::AskStats)], messages()].concat());
     assert_eq!(reader.waiting_bytes(), 0);
 }
 
@@ -99,21 +100,22 @@ fn no_flipped_bit_anywhere_gets_through() {
 fn a_frame_that_begins_with_something_else_is_refused_at_its_fourth_byte() {
     assert_eq!(read(b"GET"), (Vec::new(), Ok(())));
     assert_eq!(read(b"GET "), (Vec::new(), Err(FrameError::NotOurs(*b"GET "))));
-    let frame = with_header_field(&encode_message(&Message::AskStats), 0, b"ASNT");
+    let frame = with_header_field(&encode_message(&Message::Admin(AdminMessage::AskStats)), 0, b"ASNT");
     assert_eq!(read(&frame), (Vec::new(), Err(FrameError::NotOurs(*b"ASNT"))));
 }
 
 #[test]
 fn another_version_is_named() {
-    for version in [0, WIRE_VERSION + 1, u16::MAX] {
-        let frame = with_header_field(&encode_message(&Message::AskStats), 4, &version.to_le_bytes());
+    for version in [0, FRAME_VERSION + 1, u16::MAX] {
+        let frame =
+            with_header_field(&encode_message(&Message::Admin(AdminMessage::AskStats)), 4, &version.to_le_bytes());
         assert_eq!(read(&frame), (Vec::new(), Err(FrameError::Version(version))));
     }
 }
 
 #[test]
 fn reserved_bytes_are_not_taken_for_another_version() {
-    let frame = with_header_field(&encode_message(&Message::AskStats), 6, &1u16.to_le_bytes());
+    let frame = with_header_field(&encode_message(&Message::Admin(AdminMessage::AskStats)), 6, &1u16.to_le_bytes());
     assert_eq!(read(&frame), (Vec::new(), Err(FrameError::Reserved(1))));
 }
 
@@ -130,7 +132,7 @@ fn a_length_out_of_bounds_is_refused_at_the_header() {
 
 #[test]
 fn a_length_is_not_believed_before_its_checksum() {
-    let mut frame = single(&Message::AskStats);
+    let mut frame = single(&Message::Admin(AdminMessage::AskStats));
     frame[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(read(&frame), (Vec::new(), Err(FrameError::HeaderChecksum)));
 }
@@ -148,13 +150,13 @@ fn a_frame_of_the_longest_length_is_cut_out() {
 #[test]
 fn messages_before_a_malformed_one_count_and_none_after_it() {
     let mut frame = vec![0; FRAME_HEADER_BYTES];
-    Message::AskStats.encode(&mut frame);
-    frame.push(0xee);
-    Message::AskStats.encode(&mut frame);
+    Message::Admin(AdminMessage::AskStats).encode(&mut frame);
+    frame.extend_from_slice(&[2, 0, 0, 0, 0xee, 1]);
+    Message::Admin(AdminMessage::AskStats).encode(&mut frame);
     seal(&mut frame);
     let (taken, outcome) = read(&frame);
-    assert_eq!(taken, [Message::AskStats]);
-    assert_eq!(outcome.unwrap_err().to_string(), "malformed message: message kind has the unknown code 238");
+    assert_eq!(taken, [Message::Admin(AdminMessage::AskStats)]);
+    assert_eq!(outcome.unwrap_err().to_string(), "malformed message: a message of the unknown family 238, kind 1");
 }
 
 #[test]

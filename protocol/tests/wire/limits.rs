@@ -6,15 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::{BufMut, Bytes};
 use proptest::prelude::*;
 use protocol::limits::*;
-use protocol::message::{Stats, Submit};
+use protocol::message::{MESSAGE_HEAD_BYTES, Stats, Submit};
 use protocol::operation::check;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Attempt, Condition, Malformed, Message, Operation, OperationResult, Position, Reason, Record, Refusal, Role,
-    ScanOf, TxnId, Write,
+    AdminMessage, Attempt, ClientMessage, Condition, Malformed, Message, Operation, OperationResult, Position, Reason,
+    Record, Refusal, Role, ScanOf, TxnId, Write,
 };
 
-use crate::samples::{decode_message, encode_message, encode_record, promise};
+use crate::samples::{decode_message, encode_message, encode_record, promise, with_length};
 use crate::strategies;
 
 const TXN: TxnId = TxnId(1);
@@ -25,7 +25,7 @@ fn zeros(length: usize) -> Bytes {
 }
 
 fn submit(operations: Vec<Operation>) -> Message {
-    Message::Submit(Submit { txn: TXN, deadline_ms: 1, operations })
+    Message::Client(ClientMessage::Submit(Submit { txn: TXN, deadline_ms: 1, operations }))
 }
 
 /// Whether the writer takes it.
@@ -87,11 +87,11 @@ fn the_most_operations_pass_and_one_more_is_refused() {
     passes(gets(OPERATIONS_MAX));
     is_refused(gets(OPERATIONS_MAX + 1), "operations");
     let mut encoded = encode_message(&submit(gets(OPERATIONS_MAX)));
-    let count_at = 1 + 16 + 4;
+    let count_at = MESSAGE_HEAD_BYTES + 16 + 4;
     encoded[count_at..count_at + 2].copy_from_slice(&(OPERATIONS_MAX as u16 + 1).to_le_bytes());
     encoded.extend_from_slice(&[1, 0, 0]);
     let (found, max) = (OPERATIONS_MAX + 1, OPERATIONS_MAX);
-    assert_eq!(decode_message(&encoded), Err(Malformed::TooLong { field: "operations", found, max }));
+    assert_eq!(decode_message(&with_length(encoded)), Err(Malformed::TooLong { field: "operations", found, max }));
 }
 
 /// Operations of exactly so many encoded bytes, their count included.
@@ -111,10 +111,10 @@ fn the_longest_transaction_passes_and_one_byte_more_is_refused() {
     encoded.put_u16_le(operations.len() as u16);
     for operation in operations {
         let alone = encode_message(&submit(vec![operation]));
-        encoded.extend_from_slice(&alone[1 + 16 + 4 + 2..]);
+        encoded.extend_from_slice(&alone[MESSAGE_HEAD_BYTES + 16 + 4 + 2..]);
     }
     let (found, max) = (TXN_BYTES_MAX + 1, TXN_BYTES_MAX);
-    assert_eq!(decode_message(&encoded), Err(Malformed::TooLong { field: "operations", found, max }));
+    assert_eq!(decode_message(&with_length(encoded)), Err(Malformed::TooLong { field: "operations", found, max }));
 }
 
 proptest! {
@@ -126,7 +126,7 @@ proptest! {
         operations in proptest::collection::vec(strategies::operation(), 0..30),
         short in 0usize..40,
     ) {
-        let ours = encode_message(&submit(operations.clone())).len() - (1 + 16 + 4) - 2;
+        let ours = encode_message(&submit(operations.clone())).len() - (MESSAGE_HEAD_BYTES + 16 + 4) - 2;
         let mut all = operations_of(TXN_BYTES_MAX + 20 - short - ours);
         all.extend(operations);
         prop_assert_eq!(check(&all).is_ok(), is_encoded(&submit(all.clone())));
@@ -135,7 +135,7 @@ proptest! {
 }
 
 fn committed(results: Vec<OperationResult>) -> Message {
-    Message::Committed { txn: TXN, results: Some(results) }
+    Message::Client(ClientMessage::Committed { txn: TXN, results: Some(results) })
 }
 
 /// Results of exactly so many encoded bytes: rows within one scan.
@@ -162,11 +162,11 @@ fn the_longest_results_pass_and_one_byte_more_is_refused_on_both_sides() {
     assert_eq!(decode_message(&encoded), Ok(longest));
     assert!(!is_encoded(&committed(results_of(RESULTS_BYTES_MAX + 1))));
 
-    let count_at = 1 + 16 + 1;
+    let count_at = MESSAGE_HEAD_BYTES + 16 + 1;
     encoded[count_at] = 2;
     encoded.push(1);
     let (found, max) = (RESULTS_BYTES_MAX + 1, RESULTS_BYTES_MAX);
-    assert_eq!(decode_message(&encoded), Err(Malformed::TooLong { field: "results", found, max }));
+    assert_eq!(decode_message(&with_length(encoded)), Err(Malformed::TooLong { field: "results", found, max }));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_count_of_rows_is_not_believed() {
         encoded[count_at] = 1;
         encoded.extend_from_slice(&[5, 0]);
         encoded.put_u32_le(count);
-        assert_eq!(decode_message(&encoded), Err(Malformed::Truncated("rows")));
+        assert_eq!(decode_message(&with_length(encoded)), Err(Malformed::Truncated("rows")));
     }
 }
 
@@ -279,25 +279,30 @@ fn a_record_that_is_too_long_is_never_written() {
 
 #[test]
 fn a_refused_operation_is_one_of_a_transaction() {
-    let aborted = |operation| Message::Aborted {
-        txn: TXN,
-        refusal: Refusal { reason: Reason::Bound, participant: None, operation },
-        at_deadline: false,
+    let aborted = |operation| {
+        Message::Client(ClientMessage::Aborted {
+            txn: TXN,
+            refusal: Refusal { reason: Reason::Bound, participant: None, operation },
+            at_deadline: false,
+        })
     };
     let last = aborted(Some(OPERATIONS_MAX as u16 - 1));
     let mut encoded = encode_message(&last);
     assert_eq!(decode_message(&encoded), Ok(last));
     assert!(!is_encoded(&aborted(Some(OPERATIONS_MAX as u16))));
-    let operation_at = 1 + 16 + 1 + 4;
+    let operation_at = MESSAGE_HEAD_BYTES + 16 + 1 + 4;
     encoded[operation_at..operation_at + 2].copy_from_slice(&(OPERATIONS_MAX as u16).to_le_bytes());
     let (found, max) = (OPERATIONS_MAX, OPERATIONS_MAX - 1);
-    assert_eq!(decode_message(&encoded), Err(Malformed::TooLong { field: "refused operation", found, max }));
+    assert_eq!(
+        decode_message(&with_length(encoded)),
+        Err(Malformed::TooLong { field: "refused operation", found, max })
+    );
 }
 
 #[test]
 fn the_longest_stats_pass_and_longer_ones_are_refused() {
     let stats = |sync_bytes, peers, address_bytes| {
-        Message::Stats(Stats {
+        Message::Admin(AdminMessage::Stats(Stats {
             role: Role::Coordinator,
             node: 1,
             groups: 1,
@@ -312,7 +317,7 @@ fn the_longest_stats_pass_and_longer_ones_are_refused() {
             durable_lsn: 1,
             opening: 1,
             requests: 1,
-        })
+        }))
     };
     let longest = stats(STATS_BYTES_MAX, PARTICIPANTS_MAX, KEY_BYTES_MAX);
     assert_eq!(decode_message(&encode_message(&longest)), Ok(longest));
@@ -324,7 +329,7 @@ fn the_longest_stats_pass_and_longer_ones_are_refused() {
 #[test]
 fn a_count_that_the_bytes_cannot_hold_is_refused_before_its_first_item() {
     let mut encoded = encode_message(&submit(vec![Operation::Get { key: Bytes::new() }]));
-    let count_at = 1 + 16 + 4;
+    let count_at = MESSAGE_HEAD_BYTES + 16 + 4;
     encoded[count_at] = 2;
-    assert_eq!(decode_message(&encoded), Err(Malformed::Truncated("operations")));
+    assert_eq!(decode_message(&with_length(encoded)), Err(Malformed::Truncated("operations")));
 }

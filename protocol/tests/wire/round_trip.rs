@@ -4,17 +4,23 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::message::Submit;
 use protocol::operation::{check, digest, result_bytes, results_bytes};
-use protocol::{Attempt, Message, Position, Record, TxnId};
+use protocol::{Attempt, ClientMessage, CommitMessage, Message, Position, Record, TxnId};
 
 use crate::samples::{decode_message, encode_message, encode_record, promise, results};
 use crate::strategies;
 
 /// Kind, transaction, attempt and position stand before the results of a YES vote.
-const BEFORE_RESULTS_BYTES: usize = 1 + 16 + 8 + 16;
+const BEFORE_RESULTS_BYTES: usize = protocol::message::MESSAGE_HEAD_BYTES + 16 + 8 + 16;
 
 fn encoded_results_bytes(results: Vec<protocol::OperationResult>) -> usize {
     let attempt = Attempt { epoch: 1, number: 1 };
-    encode_message(&Message::VoteYes { txn: TxnId(1), attempt, prepared_at: Position::UNKNOWN, results }).len()
+    encode_message(&Message::Commit(CommitMessage::VoteYes {
+        txn: TxnId(1),
+        attempt,
+        prepared_at: Position::UNKNOWN,
+        results,
+    }))
+    .len()
         - BEFORE_RESULTS_BYTES
 }
 
@@ -81,6 +87,7 @@ fn the_sample_results_take_what_results_bytes_says() {
 
 #[test]
 fn an_empty_transaction_is_a_message() {
-    let submit = Message::Submit(Submit { txn: TxnId(0), deadline_ms: 0, operations: Vec::new() });
+    let submit =
+        Message::Client(ClientMessage::Submit(Submit { txn: TxnId(0), deadline_ms: 0, operations: Vec::new() }));
     assert_eq!(decode_message(&encode_message(&submit)), Ok(submit));
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Process, Reason, Record,
-    Refusal, Role, ScanOf, Totals, TxnId, Unwelcome, UnwelcomeReason, Write,
+    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Lsn, Message,
+    Operation, OperationResult, Position, Process, Reason, Record, RecoveryMessage, Refusal, Role, ScanOf, Totals,
+    TxnId, Unwelcome, UnwelcomeReason, Write,
 };
 
 const TXN: TxnId = TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -23,7 +24,7 @@ pub(crate) const PROCESS: Process = Process { log: 0x1112_1314_1516_1718, epoch:
 pub(crate) const EARLIER_PROCESS: Process =
     Process { log: 0x1112_1314_1516_1718, epoch: 3, start: 0x3132_3334_3536_3738 };
 
-pub(crate) const UNWELCOME: [UnwelcomeReason; 7] = [
+pub(crate) const UNWELCOME: [UnwelcomeReason; 9] = [
     UnwelcomeReason::StaleProcess,
     UnwelcomeReason::Copy,
     UnwelcomeReason::OtherLog,
@@ -31,6 +32,8 @@ pub(crate) const UNWELCOME: [UnwelcomeReason; 7] = [
     UnwelcomeReason::InvalidHello,
     UnwelcomeReason::WrongCluster,
     UnwelcomeReason::WrongRole,
+    UnwelcomeReason::NoCommonVersion,
+    UnwelcomeReason::NotUnderstood,
 ];
 
 pub(crate) const REASONS: [Reason; 18] = [
@@ -87,7 +90,7 @@ pub(crate) fn results() -> Vec<OperationResult> {
 }
 
 fn prepare(mode: PrepareMode, operations: Vec<Operation>) -> Message {
-    Message::Prepare(Prepare {
+    Message::Commit(CommitMessage::Prepare(Prepare {
         txn: TXN,
         attempt: ATTEMPT,
         cluster: ClusterId(0xc1),
@@ -98,39 +101,44 @@ fn prepare(mode: PrepareMode, operations: Vec<Operation>) -> Message {
         lock_wait_ms: 250,
         answer_within_ms: 1_000,
         operations,
-    })
+    }))
 }
 
 pub(crate) fn messages() -> Vec<Message> {
     let (txn, attempt, prepared_at) = (TXN, ATTEMPT, AT);
     let refusal = Refusal { reason: Reason::Bound, participant: Some(2), operation: Some(1) };
-    let hello = |role| Message::Hello(Hello { role, node: 3, cluster: ClusterId(0xc1), process: PROCESS });
+    let hello = |role| Message::Handshake(HandshakeMessage::Hello(Hello::daemon(role, 3, ClusterId(0xc1), PROCESS)));
     let mut messages = vec![
         hello(Role::Client),
         hello(Role::Coordinator),
         hello(Role::Participant),
-        Message::Submit(Submit { txn, deadline_ms: 5_000, operations: operations() }),
-        Message::AskStatus { txn },
-        Message::Committed { txn, results: Some(results()) },
-        Message::Committed { txn, results: None },
-        Message::Aborted { txn, refusal, at_deadline: false },
-        Message::Busy { txn },
+        Message::Client(ClientMessage::Submit(Submit { txn, deadline_ms: 5_000, operations: operations() })),
+        Message::Client(ClientMessage::AskStatus { txn }),
+        Message::Client(ClientMessage::Committed { txn, results: Some(results()) }),
+        Message::Client(ClientMessage::Committed { txn, results: None }),
+        Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: false }),
+        Message::Client(ClientMessage::Busy { txn }),
         prepare(PrepareMode::TwoPhase, operations()),
         prepare(PrepareMode::LocksHeldElsewhere, Vec::new()),
         prepare(PrepareMode::OnePhase, Vec::new()),
-        Message::Commit { txn, attempt, prepared_at, decided_at: LATER },
-        Message::Abort { txn, attempt },
-        Message::AskOutcome { txn, question: 0x0102_0304_0506_0708 },
-        Message::VoteYes { txn, attempt, prepared_at, results: results() },
-        Message::VoteReadOnly { txn, attempt, results: results() },
-        Message::VoteNo { txn, attempt, refusal: Refusal { operation: None, ..refusal } },
-        Message::CommittedOnePhase { txn, attempt, committed_at: AT, results: Some(results()) },
-        Message::CommittedOnePhase { txn, attempt, committed_at: Position::UNKNOWN, results: None },
-        Message::CommitAck { txn, attempt },
-        Message::PrepareLost { txn, attempt, voted_at: AT, held_at: LATER },
-        Message::AskDecision { txn, attempt, participants: vec![1, 2] },
-        Message::AskStats,
-        Message::Stats(Stats {
+        Message::Commit(CommitMessage::Commit { txn, attempt, prepared_at, decided_at: LATER }),
+        Message::Commit(CommitMessage::Abort { txn, attempt }),
+        Message::Recovery(RecoveryMessage::AskOutcome { txn, question: 0x0102_0304_0506_0708 }),
+        Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at, results: results() }),
+        Message::Commit(CommitMessage::VoteReadOnly { txn, attempt, results: results() }),
+        Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal: Refusal { operation: None, ..refusal } }),
+        Message::Commit(CommitMessage::CommittedOnePhase { txn, attempt, committed_at: AT, results: Some(results()) }),
+        Message::Commit(CommitMessage::CommittedOnePhase {
+            txn,
+            attempt,
+            committed_at: Position::UNKNOWN,
+            results: None,
+        }),
+        Message::Commit(CommitMessage::CommitAck { txn, attempt }),
+        Message::Recovery(RecoveryMessage::PrepareLost { txn, attempt, voted_at: AT, held_at: LATER }),
+        Message::Recovery(RecoveryMessage::AskDecision { txn, attempt, participants: vec![1, 2] }),
+        Message::Admin(AdminMessage::AskStats),
+        Message::Admin(AdminMessage::Stats(Stats {
             role: Role::Coordinator,
             node: 3,
             groups: 5,
@@ -145,37 +153,33 @@ pub(crate) fn messages() -> Vec<Message> {
             durable_lsn: 12,
             opening: 13,
             requests: 14,
-        }),
-        Message::Claim { by: PROCESS, known: EARLIER_PROCESS, stated: AT },
-        Message::Accept { by: PROCESS, known: EARLIER_PROCESS },
-        Message::Accepted { by: PROCESS },
-        Message::Superseded { known: PROCESS },
-        Message::ReplaceLog { role: Role::Coordinator, node: 3 },
-        Message::Retire { node: 3 },
-        Message::LogLost { stated: LATER, held: AT },
+        })),
+        Message::Handshake(HandshakeMessage::Claim { by: PROCESS, known: EARLIER_PROCESS, stated: AT }),
+        Message::Handshake(HandshakeMessage::Accept { by: PROCESS, known: EARLIER_PROCESS }),
+        Message::Handshake(HandshakeMessage::Accepted { by: PROCESS }),
+        Message::Handshake(HandshakeMessage::Superseded { known: PROCESS }),
+        Message::Admin(AdminMessage::ReplaceLog { role: Role::Coordinator, node: 3 }),
+        Message::Admin(AdminMessage::Retire { node: 3 }),
+        Message::Handshake(HandshakeMessage::LogLost { stated: LATER, held: AT }),
     ];
     messages.extend(
         [TxnStatus::Committed, TxnStatus::Aborted, TxnStatus::InProgress, TxnStatus::Unknown]
-            .map(|status| Message::Status { txn, status }),
+            .map(|status| Message::Client(ClientMessage::Status { txn, status })),
     );
     messages.extend(
-        [KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing].map(|known| Message::Outcome {
-            txn,
-            question: 0x0102_0304_0506_0708,
-            known,
-        }),
+        [KnownOutcome::Committed, KnownOutcome::InProgress, KnownOutcome::Nothing]
+            .map(|known| Message::Recovery(RecoveryMessage::Outcome { txn, question: 0x0102_0304_0506_0708, known })),
     );
-    messages.extend(UNWELCOME.map(|reason| Message::Unwelcome(Unwelcome { reason, known: PROCESS })));
     messages.extend(
-        [PeerChange::Done, PeerChange::NotKnown, PeerChange::HasPromises].map(|outcome| Message::PeerChanged {
-            outcome,
-            epoch: 4,
-            in_doubt: 2,
-        }),
+        UNWELCOME.map(|reason| Message::Handshake(HandshakeMessage::Unwelcome(Unwelcome { reason, known: PROCESS }))),
+    );
+    messages.extend(
+        [PeerChange::Done, PeerChange::NotKnown, PeerChange::HasPromises]
+            .map(|outcome| Message::Admin(AdminMessage::PeerChanged { outcome, epoch: 4, in_doubt: 2 })),
     );
     messages.extend(REASONS.map(|reason| {
         let refusal = Refusal { reason, participant: None, operation: None };
-        Message::Aborted { txn, refusal, at_deadline: true }
+        Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: true })
     }));
     messages
 }
@@ -243,41 +247,6 @@ pub(crate) fn old_records() -> Vec<(u8, Record)> {
     ]
 }
 
-pub(crate) fn message_name(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "Hello",
-        Message::Submit(_) => "Submit",
-        Message::AskStatus { .. } => "AskStatus",
-        Message::Committed { .. } => "Committed",
-        Message::Aborted { .. } => "Aborted",
-        Message::Busy { .. } => "Busy",
-        Message::Status { .. } => "Status",
-        Message::Prepare(_) => "Prepare",
-        Message::Commit { .. } => "Commit",
-        Message::Abort { .. } => "Abort",
-        Message::AskOutcome { .. } => "AskOutcome",
-        Message::VoteYes { .. } => "VoteYes",
-        Message::VoteReadOnly { .. } => "VoteReadOnly",
-        Message::VoteNo { .. } => "VoteNo",
-        Message::CommittedOnePhase { .. } => "CommittedOnePhase",
-        Message::CommitAck { .. } => "CommitAck",
-        Message::PrepareLost { .. } => "PrepareLost",
-        Message::AskDecision { .. } => "AskDecision",
-        Message::Outcome { .. } => "Outcome",
-        Message::AskStats => "AskStats",
-        Message::Stats(_) => "Stats",
-        Message::Claim { .. } => "Claim",
-        Message::Accept { .. } => "Accept",
-        Message::Accepted { .. } => "Accepted",
-        Message::Superseded { .. } => "Superseded",
-        Message::Unwelcome(_) => "Unwelcome",
-        Message::ReplaceLog { .. } => "ReplaceLog",
-        Message::Retire { .. } => "Retire",
-        Message::PeerChanged { .. } => "PeerChanged",
-        Message::LogLost { .. } => "LogLost",
-    }
-}
-
 pub(crate) fn record_name(record: &Record) -> &'static str {
     match record {
         Record::Prepared(_) => "Prepared",
@@ -319,7 +288,14 @@ pub(crate) fn decode_message(bytes: &[u8]) -> Result<Message, protocol::Malforme
     let mut reader = protocol::codec::Reader::new(Bytes::copy_from_slice(bytes));
     let message = Message::decode(&mut reader)?;
     reader.finish()?;
-    Ok(message)
+    Ok(message.expect("no message that may be skipped"))
+}
+
+/// A message whose fields were changed, with the length that it has now.
+pub(crate) fn with_length(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = (bytes.len() - 4) as u32;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -8,8 +8,9 @@ use proptest::sample::select;
 use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Age, Attempt, ClusterId, Condition, Lsn, Message, Operation, OperationResult, Position, Process, Record, Refusal,
-    Role, ScanOf, Totals, TxnId, Unwelcome, Write,
+    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Lsn, Message,
+    Operation, OperationResult, Position, Process, Record, RecoveryMessage, Refusal, Role, ScanOf, Totals, TxnId,
+    Unwelcome, Write,
 };
 
 use crate::samples::{REASONS, UNWELCOME};
@@ -94,25 +95,24 @@ fn process() -> impl Strategy<Value = Process> {
 fn message_of_processes() -> impl Strategy<Value = Message> {
     let change = select(vec![PeerChange::Done, PeerChange::NotKnown, PeerChange::HasPromises]);
     prop_oneof![
-        (process(), process(), position()).prop_map(|(by, known, stated)| Message::Claim { by, known, stated }),
-        (process(), process()).prop_map(|(by, known)| Message::Accept { by, known }),
-        process().prop_map(|by| Message::Accepted { by }),
-        process().prop_map(|known| Message::Superseded { known }),
+        (process(), process(), position())
+            .prop_map(|(by, known, stated)| Message::Handshake(HandshakeMessage::Claim { by, known, stated })),
+        (process(), process()).prop_map(|(by, known)| Message::Handshake(HandshakeMessage::Accept { by, known })),
+        process().prop_map(|by| Message::Handshake(HandshakeMessage::Accepted { by })),
+        process().prop_map(|known| Message::Handshake(HandshakeMessage::Superseded { known })),
         (select(UNWELCOME.to_vec()), process())
-            .prop_map(|(reason, known)| Message::Unwelcome(Unwelcome { reason, known })),
-        (role(), any::<u32>()).prop_map(|(role, node)| Message::ReplaceLog { role, node }),
-        any::<u32>().prop_map(|node| Message::Retire { node }),
-        (change, any::<(u32, u32)>()).prop_map(|(outcome, (epoch, in_doubt))| Message::PeerChanged {
-            outcome,
-            epoch,
-            in_doubt
-        }),
+            .prop_map(|(reason, known)| Message::Handshake(HandshakeMessage::Unwelcome(Unwelcome { reason, known }))),
+        (role(), any::<u32>()).prop_map(|(role, node)| Message::Admin(AdminMessage::ReplaceLog { role, node })),
+        any::<u32>().prop_map(|node| Message::Admin(AdminMessage::Retire { node })),
+        (change, any::<(u32, u32)>()).prop_map(|(outcome, (epoch, in_doubt))| Message::Admin(
+            AdminMessage::PeerChanged { outcome, epoch, in_doubt }
+        )),
     ]
 }
 
 fn hello() -> impl Strategy<Value = Message> {
     (role(), any::<(u32, u64)>(), process()).prop_map(|(role, (node, cluster), process)| {
-        Message::Hello(Hello { role, node, cluster: ClusterId(cluster), process })
+        Message::Handshake(HandshakeMessage::Hello(Hello::daemon(role, node, ClusterId(cluster), process)))
     })
 }
 
@@ -129,7 +129,7 @@ fn prepare() -> impl Strategy<Value = Message> {
             operations,
         )| {
             let cluster = ClusterId(cluster);
-            Message::Prepare(Prepare {
+            Message::Commit(CommitMessage::Prepare(Prepare {
                 txn,
                 attempt,
                 cluster,
@@ -140,7 +140,7 @@ fn prepare() -> impl Strategy<Value = Message> {
                 lock_wait_ms,
                 answer_within_ms,
                 operations,
-            })
+            }))
         },
     )
 }
@@ -151,7 +151,7 @@ fn stats() -> impl Strategy<Value = Message> {
     (role(), figures, data(), vec("\\PC{0,20}", 0..4), more).prop_map(
         |(role, (node, groups, records, bytes, cpu_us), sync_us, peers, more)| {
             let (scrubbed_bytes, scrub_passes, scrub_findings, durable_lsn, opening, requests) = more;
-            Message::Stats(Stats {
+            Message::Admin(AdminMessage::Stats(Stats {
                 role,
                 node,
                 groups,
@@ -166,7 +166,7 @@ fn stats() -> impl Strategy<Value = Message> {
                 durable_lsn,
                 opening,
                 requests,
-            })
+            }))
         },
     )
 }
@@ -176,21 +176,18 @@ fn message_of_client() -> impl Strategy<Value = Message> {
     prop_oneof![
         hello(),
         stats(),
-        Just(Message::AskStats),
-        (txn(), any::<u32>(), operations()).prop_map(|(txn, deadline_ms, operations)| Message::Submit(Submit {
-            txn,
-            deadline_ms,
-            operations
-        })),
-        txn().prop_map(|txn| Message::AskStatus { txn }),
-        (txn(), option::of(results())).prop_map(|(txn, results)| Message::Committed { txn, results }),
-        (txn(), refusal(), any::<bool>()).prop_map(|(txn, refusal, at_deadline)| Message::Aborted {
-            txn,
-            refusal,
-            at_deadline
-        }),
-        txn().prop_map(|txn| Message::Busy { txn }),
-        (txn(), status).prop_map(|(txn, status)| Message::Status { txn, status }),
+        Just(Message::Admin(AdminMessage::AskStats)),
+        (txn(), any::<u32>(), operations()).prop_map(|(txn, deadline_ms, operations)| Message::Client(
+            ClientMessage::Submit(Submit { txn, deadline_ms, operations })
+        )),
+        txn().prop_map(|txn| Message::Client(ClientMessage::AskStatus { txn })),
+        (txn(), option::of(results()))
+            .prop_map(|(txn, results)| Message::Client(ClientMessage::Committed { txn, results })),
+        (txn(), refusal(), any::<bool>()).prop_map(|(txn, refusal, at_deadline)| Message::Client(
+            ClientMessage::Aborted { txn, refusal, at_deadline }
+        )),
+        txn().prop_map(|txn| Message::Client(ClientMessage::Busy { txn })),
+        (txn(), status).prop_map(|(txn, status)| Message::Client(ClientMessage::Status { txn, status })),
     ]
 }
 
@@ -199,39 +196,42 @@ fn message_of_participant() -> impl Strategy<Value = Message> {
     let attempt_of = || (txn(), attempt());
     prop_oneof![
         prepare(),
-        (attempt_of(), position(), position()).prop_map(|((txn, attempt), prepared_at, decided_at)| Message::Commit {
+        (attempt_of(), position(), position()).prop_map(|((txn, attempt), prepared_at, decided_at)| Message::Commit(
+            CommitMessage::Commit { txn, attempt, prepared_at, decided_at }
+        )),
+        attempt_of().prop_map(|(txn, attempt)| Message::Commit(CommitMessage::Abort { txn, attempt })),
+        (txn(), any::<u64>())
+            .prop_map(|(txn, question)| Message::Recovery(RecoveryMessage::AskOutcome { txn, question })),
+        (attempt_of(), position(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::Commit(
+            CommitMessage::VoteYes { txn, attempt, prepared_at, results }
+        )),
+        (attempt_of(), results()).prop_map(|((txn, attempt), results)| Message::Commit(CommitMessage::VoteReadOnly {
             txn,
             attempt,
-            prepared_at,
-            decided_at
-        }),
-        attempt_of().prop_map(|(txn, attempt)| Message::Abort { txn, attempt }),
-        (txn(), any::<u64>()).prop_map(|(txn, question)| Message::AskOutcome { txn, question }),
-        (attempt_of(), position(), results()).prop_map(|((txn, attempt), prepared_at, results)| Message::VoteYes {
-            txn,
-            attempt,
-            prepared_at,
             results
-        }),
-        (attempt_of(), results()).prop_map(|((txn, attempt), results)| Message::VoteReadOnly { txn, attempt, results }),
-        (attempt_of(), refusal()).prop_map(|((txn, attempt), refusal)| Message::VoteNo { txn, attempt, refusal }),
+        })),
+        (attempt_of(), refusal()).prop_map(|((txn, attempt), refusal)| Message::Commit(CommitMessage::VoteNo {
+            txn,
+            attempt,
+            refusal
+        })),
         (attempt_of(), position(), option::of(results())).prop_map(|((txn, attempt), committed_at, results)| {
-            Message::CommittedOnePhase { txn, attempt, committed_at, results }
+            Message::Commit(CommitMessage::CommittedOnePhase { txn, attempt, committed_at, results })
         }),
-        attempt_of().prop_map(|(txn, attempt)| Message::CommitAck { txn, attempt }),
-        (attempt_of(), position(), position()).prop_map(|((txn, attempt), voted_at, held_at)| Message::PrepareLost {
+        attempt_of().prop_map(|(txn, attempt)| Message::Commit(CommitMessage::CommitAck { txn, attempt })),
+        (attempt_of(), position(), position()).prop_map(|((txn, attempt), voted_at, held_at)| Message::Recovery(
+            RecoveryMessage::PrepareLost { txn, attempt, voted_at, held_at }
+        )),
+        (position(), position())
+            .prop_map(|(stated, held)| Message::Handshake(HandshakeMessage::LogLost { stated, held })),
+        (attempt_of(), participants()).prop_map(|((txn, attempt), participants)| Message::Recovery(
+            RecoveryMessage::AskDecision { txn, attempt, participants }
+        )),
+        (txn(), any::<u64>(), known).prop_map(|(txn, question, known)| Message::Recovery(RecoveryMessage::Outcome {
             txn,
-            attempt,
-            voted_at,
-            held_at
-        }),
-        (position(), position()).prop_map(|(stated, held)| Message::LogLost { stated, held }),
-        (attempt_of(), participants()).prop_map(|((txn, attempt), participants)| Message::AskDecision {
-            txn,
-            attempt,
-            participants
-        }),
-        (txn(), any::<u64>(), known).prop_map(|(txn, question, known)| Message::Outcome { txn, question, known }),
+            question,
+            known
+        })),
     ]
 }
 

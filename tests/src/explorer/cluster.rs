@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use protocol::{Message, NodeId, Role};
+use protocol::{ClientMessage, Message, NodeId, Role};
 use rustc_hash::FxHashSet;
 
 use crate::explorer::automaton::{Automaton, Input, Known};
@@ -62,9 +62,9 @@ impl Cluster {
             };
             automata.push(Automaton::new(Box::new(fresh), scene.broken, merges, &mut messages));
         }
-        let submit = |at| messages.number(&Message::Submit(scene.submit(at)));
+        let submit = |at| messages.number(&Message::Client(ClientMessage::Submit(scene.submit(at))));
         let submits = (0..scene.txns.len()).map(submit).collect();
-        let probe = messages.number(&Message::Submit(scene.probe()));
+        let probe = messages.number(&Message::Client(ClientMessage::Submit(scene.probe())));
         let (queues, told, sound) = (Numbers::new(), Numbers::new(), FxHashSet::default());
         Self { scene, automata, messages, queues, told, sound, submits, probe, tale: None }
     }

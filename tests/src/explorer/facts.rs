@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use protocol::message::Hello;
 use protocol::record::Promise;
-use protocol::{Attempt, Message, Position, Record, Role, TxnId};
+use protocol::{Attempt, CommitMessage, HandshakeMessage, Message, Position, Record, Role, TxnId};
 
 use crate::world::node::Node;
 
@@ -24,15 +24,15 @@ pub(crate) enum Said {
 
 impl Said {
     pub(crate) fn of(message: &Message) -> Option<Self> {
-        if let Message::VoteYes { txn, attempt, prepared_at, .. } = message {
+        if let Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at, .. }) = message {
             Some(Self::Yes((*txn, *attempt), place(*prepared_at)))
-        } else if let Message::Commit { txn, attempt, .. } = message {
+        } else if let Message::Commit(CommitMessage::Commit { txn, attempt, .. }) = message {
             Some(Self::Commit((*txn, *attempt)))
-        } else if let Message::Abort { txn, attempt } = message {
+        } else if let Message::Commit(CommitMessage::Abort { txn, attempt }) = message {
             Some(Self::Abort((*txn, *attempt)))
-        } else if let Message::CommitAck { txn, attempt } = message {
+        } else if let Message::Commit(CommitMessage::CommitAck { txn, attempt }) = message {
             Some(Self::Ack((*txn, *attempt)))
-        } else if let Message::CommittedOnePhase { txn, .. } = message {
+        } else if let Message::Commit(CommitMessage::CommittedOnePhase { txn, .. }) = message {
             Some(Self::OnePhase(*txn))
         } else {
             None
@@ -73,7 +73,9 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn new(node: &Node, said: BTreeSet<Said>) -> Self {
         let announced = match node.hello() {
-            Some(Message::Hello(Hello { role: Role::Coordinator, process, .. })) => Some(process.epoch),
+            Some(Message::Handshake(HandshakeMessage::Hello(Hello { role: Role::Coordinator, process, .. }))) => {
+                Some(process.epoch)
+            }
             Some(_) | None => None,
         };
         let mut facts = Self { said, announced, ..Self::default() };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{Message, TxnId};
+use protocol::{ClientMessage, Message, TxnId};
 
 use crate::explorer::cluster::Cluster;
 use crate::explorer::facts::{Ballot, Facts, Said};
@@ -43,19 +43,18 @@ impl Cluster {
     fn clients_are_told_the_truth(&self, state: &State, all: &[&Facts], coordinator: &Facts) -> Result<(), String> {
         let answers: Vec<_> = self.told.get(state.told).iter().map(|(_, answer)| self.messages.get(*answer)).collect();
         for answer in &answers {
-            if let Message::Committed { txn, .. } = answer {
+            if let Message::Client(ClientMessage::Committed { txn, .. }) = answer {
                 let alone = |facts: &&Facts| facts.durably_committed.iter().any(|(committed, _)| committed == txn);
                 let is_durable = coordinator.durably_decided.iter().any(|(decided, _)| decided == txn);
                 if !is_durable && !all.iter().any(alone) {
                     return Err(format!("a client was told that {txn:?} is committed, and no durable record says so"));
                 }
-                let is_other =
-                    |other: &&Message| matches!(other, Message::Aborted { txn: aborted, .. } if aborted == txn);
+                let is_other = |other: &&Message| matches!(other, Message::Client(ClientMessage::Aborted { txn: aborted, .. }) if aborted == txn);
                 if answers.iter().any(is_other) {
                     return Err(format!("of {txn:?} a client was told both"));
                 }
             }
-            if let Message::Aborted { txn, .. } = answer {
+            if let Message::Client(ClientMessage::Aborted { txn, .. }) = answer {
                 let decided = coordinator.decided.iter().any(|decision| decision.ballot.0 == *txn);
                 if decided || all.iter().any(|facts| commits(facts).any(|(committed, _)| committed == *txn)) {
                     return Err(format!("a client was told that {txn:?} is aborted, and it is committed"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Message, OperationResult};
+use protocol::{ClientMessage, Message, OperationResult};
 
 use crate::explorer::cluster::Cluster;
 use crate::explorer::scene::Scene;
@@ -25,7 +25,7 @@ impl Cluster {
         }
         self.answers_have_an_order(state)?;
         match self.probe(state) {
-            Some(Message::Committed { results: Some(results), .. }) => {
+            Some(Message::Client(ClientMessage::Committed { results: Some(results), .. })) => {
                 let expected: Vec<_> = sums.into_values().map(OperationResult::Number).collect();
                 if results == expected { Ok(()) } else { Err(format!("the keys hold {results:?}, not {expected:?}")) }
             }
@@ -38,9 +38,12 @@ impl Cluster {
         let id = Scene::txn(at);
         let told = self.told.get(state.told).iter().filter(|(client, _)| *client as usize == at);
         let answers: Vec<_> = told.map(|(_, answer)| self.messages.get(*answer)).collect();
-        let committed = answers.iter().any(|answer| matches!(answer, Message::Committed { .. }));
+        let committed = answers.iter().any(|answer| matches!(answer, Message::Client(ClientMessage::Committed { .. })));
         // BUSY: a coordinator that has started anew has not met everyone, and has begun nothing.
-        if !committed && !answers.iter().any(|answer| matches!(answer, Message::Aborted { .. } | Message::Busy { .. }))
+        if !committed
+            && !answers.iter().any(|answer| {
+                matches!(answer, Message::Client(ClientMessage::Aborted { .. } | ClientMessage::Busy { .. }))
+            })
         {
             return Err(format!("the client of {id:?} has no answer"));
         }
@@ -57,7 +60,8 @@ impl Cluster {
     fn answers_have_an_order(&self, state: &State) -> Result<(), String> {
         let mut seen: Vec<BTreeMap<u32, i64>> = Vec::new();
         for (client, answer) in self.told.get(state.told) {
-            if let Message::Committed { results: Some(results), .. } = self.messages.get(*answer) {
+            if let Message::Client(ClientMessage::Committed { results: Some(results), .. }) = self.messages.get(*answer)
+            {
                 let numbers = results.iter().map(|result| match result {
                     OperationResult::Number(number) => *number,
                     OperationResult::Done

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use protocol::message::Submit;
-use protocol::{Message, NodeId, Operation, Role, Tick, TxnId};
+use protocol::{ClientMessage, HandshakeMessage, Message, NodeId, Operation, Role, Tick, TxnId};
 use rustc_hash::FxHashMap;
 
 use crate::explorer::automaton::{Automaton, Input, NodeState};
@@ -146,7 +146,7 @@ impl World {
         }
         let add = |participant: &str| Operation::Add { key: key(participant), delta: 1, min: 0, max: 9 };
         let submit = Submit { txn: TXN, deadline_ms: 0, operations: vec![add("a@p1"), add("a@p2")] };
-        let ask = messages.number(&Message::Submit(submit));
+        let ask = messages.number(&Message::Client(ClientMessage::Submit(submit)));
         Self { rival, automata, messages, queues: Numbers::new(), ask }
     }
 
@@ -241,12 +241,14 @@ impl World {
             return self.act(state, process, Input::Hear { now_us: 0, from, message });
         }
         let hear = Input::Hear { now_us: 0, from: NodeId::coordinator(1), message };
-        if !matches!(self.messages.get(message), Message::Hello(_)) {
+        if !matches!(self.messages.get(message), Message::Handshake(HandshakeMessage::Hello(_))) {
             return self.act(state, COORDINATORS + participant, hear);
         }
         let node = COORDINATORS + participant;
         let answered = self.automata[node].step(state.nodes[node], hear, &mut self.messages);
-        let refuses = |(_, answer): &(NodeId, MessageId)| matches!(self.messages.get(*answer), Message::Unwelcome(_));
+        let refuses = |(_, answer): &(NodeId, MessageId)| {
+            matches!(self.messages.get(*answer), Message::Handshake(HandshakeMessage::Unwelcome(_)))
+        };
         if answered.sent.iter().any(refuses) {
             return self.hang_up(state, process, participant);
         }

@@ -1,7 +1,7 @@
 //! Clients: when they ask, and what they do with the answers.
 
 use protocol::message::Hello;
-use protocol::{Message, Operation, TxnId, frame};
+use protocol::{HandshakeMessage, Message, Operation, TxnId, frame};
 
 use crate::judge::Asked;
 use crate::random::Random;
@@ -96,7 +96,7 @@ impl World<'_> {
 
     pub(super) fn client_connected(&mut self, client: usize) {
         self.clients[client].incoming = frame::FrameReader::default();
-        let hello = Message::Hello(Hello::client(CLUSTER));
+        let hello = Message::Handshake(HandshakeMessage::Hello(Hello::client(CLUSTER)));
         let patience_us = self.plan.setup.patience_us;
         let again = self.clients[client].ask_again(&mut self.history, self.now, patience_us, true);
         self.counts.retries += again.len() as u64;

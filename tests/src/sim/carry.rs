@@ -1,7 +1,7 @@
 //! Connections: who dials, what is carried, and when an end hears that it is over.
 
 use protocol::Process;
-use protocol::{Machine, Message, Reason};
+use protocol::{CommitMessage, Machine, Message, Reason};
 
 use crate::sim::fault::Kind;
 use crate::sim::host::State;
@@ -161,11 +161,11 @@ impl World<'_> {
     pub(super) fn send(&mut self, link: usize, direction: usize, bytes: Vec<u8>) {
         let from = self.links[link].ends[direction];
         if self.is_between_nodes(link) {
-            let is_conflict = |message: &Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Conflict);
+            let is_conflict = |message: &Message| matches!(message, Message::Commit(CommitMessage::VoteNo { refusal, .. }) if refusal.reason == Reason::Conflict);
             for message in network::messages(&bytes) {
                 self.check_succession(link, direction, &message);
                 self.counts.conflicts += u64::from(is_conflict(&message));
-                if let (Message::CommitAck { txn, .. }, End::Node(host)) = (&message, from) {
+                if let (Message::Commit(CommitMessage::CommitAck { txn, .. }), End::Node(host)) = (&message, from) {
                     self.hosts[host].acknowledged.insert(*txn);
                     self.check_acknowledged(host, *txn);
                 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use protocol::frame::FrameReader;
 use protocol::message::{Submit, TxnStatus};
-use protocol::{Message, Operation, TxnId};
+use protocol::{ClientMessage, Message, Operation, TxnId};
 
 use crate::judge::history::{Asked, History, Outcome, Question, Said, Transaction};
 
@@ -97,7 +97,7 @@ impl Client {
         let (again_at, busy_pause_us, asks_again) = (now + patience.patience_us, BUSY_PAUSE_US.0, patience.asks_again);
         let pending = Pending { entry, workload, submit: submit.clone(), asks_again, again_at, busy_pause_us };
         self.pending.insert(txn, pending);
-        Message::Submit(submit)
+        Message::Client(ClientMessage::Submit(submit))
     }
 
     /// What it asks again for now: what has waited too long, or all of it on a new connection.
@@ -109,7 +109,7 @@ impl Client {
             pending.again_at = now + patience_us;
             history.transactions[pending.entry].submissions += 1;
             asked.push((pending.submit.txn, pending.entry));
-            messages.push(Message::Submit(pending.submit.clone()));
+            messages.push(Message::Client(ClientMessage::Submit(pending.submit.clone())));
         }
         for (txn, entry) in asked {
             self.note_question(history, now, (txn, entry), Asked::Same);
@@ -135,8 +135,10 @@ impl Client {
         }
         self.note_question(history, now, (txn, entry), asked);
         Some(match asked {
-            Asked::Status => Message::AskStatus { txn },
-            Asked::Same | Asked::Other => Message::Submit(Submit { txn, deadline_ms: 1_000, operations }),
+            Asked::Status => Message::Client(ClientMessage::AskStatus { txn }),
+            Asked::Same | Asked::Other => {
+                Message::Client(ClientMessage::Submit(Submit { txn, deadline_ms: 1_000, operations }))
+            }
         })
     }
 
@@ -176,9 +178,9 @@ impl Client {
 
     /// Takes what is no outcome.
     fn take_other(&mut self, history: &mut History, now: u64, message: &Message) {
-        if let Message::Status { txn, status } = message {
+        if let Message::Client(ClientMessage::Status { txn, status }) = message {
             self.note_answer(history, now, *txn, &said_of(*status), true);
-        } else if let Message::Busy { txn } = message {
+        } else if let Message::Client(ClientMessage::Busy { txn }) = message {
             self.come_back_later(*txn, now);
         }
     }
@@ -198,9 +200,9 @@ impl Client {
 
     /// Takes an answer; the transaction that has ended with it.
     pub fn take(&mut self, history: &mut History, now: u64, message: Message) -> Option<Pending> {
-        let (txn, outcome) = if let Message::Committed { txn, results } = message {
+        let (txn, outcome) = if let Message::Client(ClientMessage::Committed { txn, results }) = message {
             (txn, Outcome::Committed(results))
-        } else if let Message::Aborted { txn, refusal, .. } = message {
+        } else if let Message::Client(ClientMessage::Aborted { txn, refusal, .. }) = message {
             (txn, Outcome::Aborted(refusal.reason))
         } else {
             self.take_other(history, now, &message);

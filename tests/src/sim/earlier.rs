@@ -5,7 +5,7 @@
 //! for an epoch that is older than one that it has met.
 
 use protocol::message::Hello;
-use protocol::{Attempt, Message, Process, Role, TxnId, frame};
+use protocol::{Attempt, CommitMessage, HandshakeMessage, Message, Process, Role, TxnId, frame};
 
 use crate::sim::host::CLUSTER;
 use crate::sim::network::{self, End, Link};
@@ -58,7 +58,8 @@ impl World<'_> {
             let Some(running) = self.hosts[host].awake() else { return };
             running.set_clock(clock_us);
             let line = running.connect(None);
-            let hello = Message::Hello(Hello { role: Role::Coordinator, node: number, cluster: CLUSTER, process });
+            let hello =
+                Message::Handshake(HandshakeMessage::Hello(Hello::daemon(Role::Coordinator, number, CLUSTER, process)));
             let heard = running.receive(line, &frame::single(&hello)).and_then(|()| running.receive(line, &bytes));
             self.tell(|| {
                 let told = network::messages(&bytes).len();
@@ -88,9 +89,11 @@ impl World<'_> {
 
 /// What a participant agrees to with a message.
 fn agreement(message: &Message) -> Option<(TxnId, Attempt)> {
-    if let Message::VoteYes { txn, attempt, .. }
-    | Message::VoteReadOnly { txn, attempt, .. }
-    | Message::CommittedOnePhase { txn, attempt, .. } = message
+    if let Message::Commit(
+        CommitMessage::VoteYes { txn, attempt, .. }
+        | CommitMessage::VoteReadOnly { txn, attempt, .. }
+        | CommitMessage::CommittedOnePhase { txn, attempt, .. },
+    ) = message
     {
         Some((*txn, *attempt))
     } else {

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use protocol::Message;
 use protocol::frame::{self, FrameReader};
+use protocol::{HandshakeMessage, Message};
 
 use crate::sim::earlier::Earlier;
 
@@ -150,7 +150,7 @@ pub struct Tampered {
 /// Meddles with whole frames, as the pipe is to. The first message of a connection is left alone: without it, there is none.
 pub fn tamper(pipe: &mut Pipe, bytes: &[u8]) -> Option<Tampered> {
     let mut messages = messages(bytes);
-    let first = usize::from(matches!(messages.first(), Some(Message::Hello(_))));
+    let first = usize::from(matches!(messages.first(), Some(Message::Handshake(HandshakeMessage::Hello(_)))));
     let count = (messages.len() - first) as u64;
     let mut tampered = Tampered { now: Vec::new(), later: Vec::new(), done: Vec::new() };
     let mut gone = vec![false; messages.len()];

@@ -3,7 +3,7 @@
 //! Invariants: a node heeds no process that has not offered itself, which each does only after both have made their claims; a
 //! participant goes on with no process that its fence stops; a coordinator succeeds no process of which its log knows nothing.
 
-use protocol::{Message, Process};
+use protocol::{HandshakeMessage, Message, Process};
 
 use crate::sim::network::End;
 use crate::sim::world::World;
@@ -14,7 +14,7 @@ impl World<'_> {
         let [End::Node(coordinator), End::Node(participant)] = self.links[link].ends else { return };
         let ids = [self.hosts[coordinator].id, self.hosts[participant].id];
         let (from, to) = (ids[direction], ids[1 - direction]);
-        if let Message::Claim { known, .. } = message
+        if let Message::Handshake(HandshakeMessage::Claim { known, .. }) = message
             && known.log != 0
         {
             if !self.offered.contains(&(from, *known)) {
@@ -26,12 +26,12 @@ impl World<'_> {
             {
                 self.fail("fence", format!("{from} goes on with {process} of {to}, and has accepted {known}"));
             }
-        } else if let Message::Accept { by, known } = message {
+        } else if let Message::Handshake(HandshakeMessage::Accept { by, known }) = message {
             self.offered.insert((to, *by));
             if known.log != 0 && !self.hosts[coordinator].starts.contains(known) {
                 self.fail("fence", format!("{from} succeeds {known} at {to}, of which its log knows nothing"));
             }
-        } else if let Message::Accepted { by } = message {
+        } else if let Message::Handshake(HandshakeMessage::Accepted { by }) = message {
             self.offered.insert((to, *by));
             self.twin_is_accepted(coordinator, participant);
         }

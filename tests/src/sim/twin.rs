@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use protocol::message::Hello;
-use protocol::{InDoubt, Machine, Message, NodeId, Process, Role, TxnId};
+use protocol::{AdminMessage, HandshakeMessage, InDoubt, Machine, Message, NodeId, Process, Role, TxnId};
 
 use crate::judge::Outcome;
 use crate::sim::fault::Kind;
@@ -376,8 +376,8 @@ impl World<'_> {
         let Some(running) = self.hosts[host].awake() else { return };
         running.set_clock(clock_us);
         let line = running.connect(None);
-        let hello = Message::Hello(Hello::client(CLUSTER));
-        let replace = Message::ReplaceLog { role: Role::Coordinator, node: of.number() };
+        let hello = Message::Handshake(HandshakeMessage::Hello(Hello::client(CLUSTER)));
+        let replace = Message::Admin(AdminMessage::ReplaceLog { role: Role::Coordinator, node: of.number() });
         let heard = running.receive(line, &frames([&hello, &replace].into_iter()));
         self.tell(|| format!("{id} is told to take another log of {of}: {heard:?}"));
         if let Some(twin) = &mut self.twin {
@@ -394,7 +394,8 @@ impl World<'_> {
             let is_same = self.hosts[host].boot == boot;
             let Some(running) = self.hosts[host].up().filter(|_| is_same) else { continue };
             let said = running.take(line).map(|bytes| messages(&bytes)).unwrap_or_default();
-            let is_answered = said.iter().any(|message| matches!(message, Message::PeerChanged { .. }));
+            let is_answered =
+                said.iter().any(|message| matches!(message, Message::Admin(AdminMessage::PeerChanged { .. })));
             if is_answered {
                 running.hang_up(line);
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::{Client, Transaction};
 use protocol::frame::single;
 use protocol::message::{Hello, Message, Submit};
-use protocol::{ClusterId, TxnId};
+use protocol::{ClientMessage, ClusterId, HandshakeMessage, TxnId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -66,14 +66,14 @@ async fn ask_and_do_not_read(address: String, number: u128, tag: String) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(&address).await {
             let hello = Hello::client(ClusterId(1));
-            let mut written = stream.write_all(&single(&Message::Hello(hello))).await;
+            let mut written = stream.write_all(&single(&Message::Handshake(HandshakeMessage::Hello(hello)))).await;
             let mut left_at_once = ASKED_AT_ONCE;
             while written.is_ok() {
                 asked += 1;
                 let scan = Transaction::new().scan(format!("row/{{{tag}}}/"), format!("row/{{{tag}}}0"), 0);
                 let operations = scan.operations().to_vec();
                 let submit = Submit { txn: TxnId(asked), deadline_ms: 5_000, operations };
-                written = stream.write_all(&single(&Message::Submit(submit))).await;
+                written = stream.write_all(&single(&Message::Client(ClientMessage::Submit(submit)))).await;
                 left_at_once = left_at_once.saturating_sub(1);
                 if left_at_once == 0 {
                     tokio::time::sleep(ASK_EVERY).await;

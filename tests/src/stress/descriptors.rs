@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Transaction;
-use protocol::ClusterId;
 use protocol::frame::single;
-use protocol::message::{Hello, Message};
+use protocol::message::Hello;
+use protocol::{ClusterId, HandshakeMessage, Message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -88,7 +88,7 @@ async fn stay_idle(address: String, greets: bool) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(&address).await {
             let hello = Hello::client(ClusterId(1));
-            if !greets || stream.write_all(&single(&Message::Hello(hello))).await.is_ok() {
+            if !greets || stream.write_all(&single(&Message::Handshake(HandshakeMessage::Hello(hello)))).await.is_ok() {
                 let mut heard = [0; 256];
                 while matches!(stream.read(&mut heard).await, Ok(1..)) {}
             }

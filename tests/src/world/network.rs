@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use protocol::codec::Reader;
-use protocol::{Message, NodeId, Process};
+use protocol::{HandshakeMessage, Message, NodeId, Process};
 
 /// From whom to whom.
 pub type Link = (NodeId, NodeId);
@@ -76,17 +76,19 @@ impl Network {
 pub fn opens_connection(message: &Message) -> bool {
     matches!(
         message,
-        Message::Hello(_)
-            | Message::Claim { .. }
-            | Message::Accept { .. }
-            | Message::Accepted { .. }
-            | Message::Unwelcome(_)
+        Message::Handshake(
+            HandshakeMessage::Hello(_)
+                | HandshakeMessage::Claim { .. }
+                | HandshakeMessage::Accept { .. }
+                | HandshakeMessage::Accepted { .. }
+                | HandshakeMessage::Unwelcome(_)
+        )
     )
 }
 
 fn decode(bytes: Bytes) -> Message {
     let mut reader = Reader::new(bytes);
-    let message = Message::decode(&mut reader).expect("a message that was encoded");
+    let message = Message::decode(&mut reader).expect("a message that was encoded").expect("a known one");
     reader.finish().expect("nothing stands behind a message");
     message
 }

@@ -8,8 +8,8 @@ use engine::Table;
 use participant::Participant;
 use protocol::message::Hello;
 use protocol::{
-    ClusterId, Effects, Journal, Lsn, Machine, Message, NodeId, Origin, Outbox, Position, Process, Record, Role, Tick,
-    TxnId,
+    ClusterId, CommitMessage, Effects, HandshakeMessage, Journal, Lsn, Machine, Message, NodeId, Origin, Outbox,
+    Position, Process, Record, Role, Tick, TxnId,
 };
 
 use crate::world::gate::Gate;
@@ -162,7 +162,7 @@ impl Node {
     pub fn hear(&mut self, now: Tick, from: NodeId, by: Process, message: Message) {
         let is_heard = if from.role() == Role::Client {
             true
-        } else if let Message::Hello(hello) = &message {
+        } else if let Message::Handshake(HandshakeMessage::Hello(hello)) = &message {
             self.introduce(from, hello.process)
         } else {
             self.introduced.get(&from).is_some_and(|known| !by.is_some() || *known == by)
@@ -179,7 +179,7 @@ impl Node {
                 true
             }
             Some(Err(unwelcome)) => {
-                self.gate.post(from, Lsn(0), &Message::Unwelcome(unwelcome));
+                self.gate.post(from, Lsn(0), &Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)));
                 false
             }
             None => false,
@@ -233,7 +233,8 @@ impl Node {
     pub fn hello(&self) -> Option<Message> {
         let process = self.process();
         self.running.as_ref()?;
-        Some(Message::Hello(Hello { role: self.id.role(), node: self.id.number(), cluster: CLUSTER, process }))
+        let hello = Hello::daemon(self.id.role(), self.id.number(), CLUSTER, process);
+        Some(Message::Handshake(HandshakeMessage::Hello(hello)))
     }
 
     /// The rows of a participant.
@@ -267,13 +268,13 @@ impl Node {
     pub fn assert_durable_before_said(&self, message: &Message) {
         let durable = self.log.durable_records();
         let is_durable = |meant: &dyn Fn(Position, &Record) -> bool| durable.iter().any(|(at, r)| meant(*at, r));
-        let holds = if let Message::VoteYes { txn, attempt, prepared_at, .. } = message {
+        let holds = if let Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at, .. }) = message {
             is_durable(&|at, record| {
                 let said = (*txn, *attempt, *prepared_at);
                 matches!(record, Record::Prepared(promise) if (promise.txn, promise.attempt, at) == said)
                     || matches!(record, Record::PreparedAgain { promise, first_at } if (promise.txn, promise.attempt, *first_at) == said)
             })
-        } else if let Message::Commit { txn, attempt, decided_at, .. } = message {
+        } else if let Message::Commit(CommitMessage::Commit { txn, attempt, decided_at, .. }) = message {
             is_durable(&|at, record| {
                 let said = (*txn, *attempt, *decided_at);
                 matches!(record, Record::Decided { txn, attempt, .. } if (*txn, *attempt, at) == said)
@@ -285,8 +286,11 @@ impl Node {
                     )
                     || (!decided_at.is_known() && remembers(record, *txn))
             })
-        } else if let Message::CommitAck { txn, .. } | Message::CommittedOnePhase { txn, .. } = message {
-            let says = if let Message::CommittedOnePhase { committed_at, .. } = message {
+        } else if let Message::Commit(
+            CommitMessage::CommitAck { txn, .. } | CommitMessage::CommittedOnePhase { txn, .. },
+        ) = message
+        {
+            let says = if let Message::Commit(CommitMessage::CommittedOnePhase { committed_at, .. }) = message {
                 *committed_at
             } else {
                 Position::UNKNOWN
@@ -296,7 +300,10 @@ impl Node {
                     || (!says.is_known() && remembers(record, *txn))
                     || matches!(record, Record::Committed { txn: committed, .. } if committed == txn && !says.is_known())
             })
-        } else if let Message::Hello(Hello { process: Process { epoch, start, .. }, .. }) = message {
+        } else if let Message::Handshake(HandshakeMessage::Hello(Hello {
+            process: Process { epoch, start, .. }, ..
+        })) = message
+        {
             let started = Record::Started { epoch: *epoch, start: *start };
             let is_among = |record: &Record| matches!(record, Record::Starts(all) if all.contains(&(*epoch, *start)));
             is_durable(&|_, record| *record == started || is_among(record))

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, PrepareMode, TxnStatus};
 use protocol::record::Promise;
-use protocol::{Condition, Message, NodeId, Operation, OperationResult, Position, Process, Record, Role, ScanOf};
+use protocol::{
+    AdminMessage, ClientMessage, CommitMessage, Condition, HandshakeMessage, Message, NodeId, Operation,
+    OperationResult, Position, Process, Record, RecoveryMessage, Role, ScanOf,
+};
 
 use crate::world::keys::name_of;
 
@@ -11,17 +14,55 @@ use crate::world::keys::name_of;
 #[must_use]
 pub fn message(message: &Message) -> String {
     match message {
-        Message::Hello(hello) => hello_words(hello),
-        Message::Submit(submit) => format!("Submit {:?}: {}", submit.txn, operations(&submit.operations)),
-        Message::AskStatus { txn } => format!("AskStatus {txn:?}"),
-        Message::Committed { txn, results } => format!("Committed {txn:?}{}", maybe_results(results.as_deref())),
-        Message::Aborted { txn, refusal, at_deadline: false } => format!("Aborted {txn:?}: {refusal}"),
-        Message::Aborted { txn, refusal, at_deadline: true } => {
+        Message::Handshake(message) => handshake_words(message),
+        Message::Client(message) => client_words(message),
+        Message::Commit(message) => commit_words(message),
+        Message::Recovery(message) => recovery_words(message),
+        Message::Admin(message) => admin_words(message),
+    }
+}
+
+fn handshake_words(message: &HandshakeMessage) -> String {
+    match message {
+        HandshakeMessage::Hello(hello) => hello_words(hello),
+        HandshakeMessage::Claim { known, stated, .. } => {
+            format!("Claim: knows {}, of {}", process(*known), place(*stated))
+        }
+        HandshakeMessage::Accept { known, .. } => format!("Accept after {}", process(*known)),
+        HandshakeMessage::Accepted { .. } => "Accepted".to_owned(),
+        HandshakeMessage::Superseded { known } => format!("Superseded by {}", process(*known)),
+        HandshakeMessage::Unwelcome(unwelcome) => {
+            format!("Unwelcome, {} ({})", unwelcome.reason.name(), process(unwelcome.known))
+        }
+        HandshakeMessage::LogLost { stated, held } => {
+            format!("LogLost {}, the latest is {}", place(*stated), place(*held))
+        }
+    }
+}
+
+fn client_words(message: &ClientMessage) -> String {
+    match message {
+        ClientMessage::Submit(submit) => {
+            format!("Submit {:?}: {}", submit.txn, operations(&submit.operations))
+        }
+        ClientMessage::AskStatus { txn } => format!("AskStatus {txn:?}"),
+        ClientMessage::Committed { txn, results } => {
+            format!("Committed {txn:?}{}", maybe_results(results.as_deref()))
+        }
+        ClientMessage::Aborted { txn, refusal, at_deadline: false } => {
+            format!("Aborted {txn:?}: {refusal}")
+        }
+        ClientMessage::Aborted { txn, refusal, at_deadline: true } => {
             format!("Aborted {txn:?} at its deadline, last: {refusal}")
         }
-        Message::Busy { txn } => format!("Busy {txn:?}"),
-        Message::Status { txn, status } => format!("Status {txn:?} {}", status_words(*status)),
-        Message::Prepare(prepare) => {
+        ClientMessage::Busy { txn } => format!("Busy {txn:?}"),
+        ClientMessage::Status { txn, status } => format!("Status {txn:?} {}", status_words(*status)),
+    }
+}
+
+fn commit_words(message: &CommitMessage) -> String {
+    match message {
+        CommitMessage::Prepare(prepare) => {
             let mode = match prepare.mode {
                 PrepareMode::TwoPhase => "two-phase",
                 PrepareMode::LocksHeldElsewhere => "locks held elsewhere",
@@ -32,46 +73,38 @@ pub fn message(message: &Message) -> String {
             let late = if prepare.answer_within_ms == 0 { ", only if it is known" } else { "" };
             format!("Prepare {:?} {} age {age} ({mode}{late}): {what}", prepare.txn, prepare.attempt)
         }
-        Message::Commit { txn, attempt, prepared_at, decided_at } => {
+        CommitMessage::Commit { txn, attempt, prepared_at, decided_at } => {
             format!("Commit {txn:?} {attempt} promised at {}, decided at {}", place(*prepared_at), place(*decided_at))
         }
-        Message::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
-        Message::AskOutcome { txn, .. } => format!("AskOutcome {txn:?}"),
-        Message::VoteYes { txn, attempt, prepared_at, results } => {
+        CommitMessage::Abort { txn, attempt } => format!("Abort {txn:?} {attempt}"),
+        CommitMessage::VoteYes { txn, attempt, prepared_at, results } => {
             format!("VoteYes {txn:?} {attempt} promised at {}{}", place(*prepared_at), maybe_results(Some(results)))
         }
-        Message::VoteReadOnly { txn, attempt, results } => {
+        CommitMessage::VoteReadOnly { txn, attempt, results } => {
             format!("VoteReadOnly {txn:?} {attempt}{}", maybe_results(Some(results)))
         }
-        Message::VoteNo { txn, attempt, refusal } => format!("VoteNo {txn:?} {attempt}: {refusal}"),
-        Message::CommittedOnePhase { txn, attempt, committed_at, results } => {
+        CommitMessage::VoteNo { txn, attempt, refusal } => {
+            format!("VoteNo {txn:?} {attempt}: {refusal}")
+        }
+        CommitMessage::CommittedOnePhase { txn, attempt, committed_at, results } => {
             let results = maybe_results(results.as_deref());
             format!("CommittedOnePhase {txn:?} {attempt} at {}{results}", place(*committed_at))
         }
-        Message::CommitAck { txn, attempt } => format!("CommitAck {txn:?} {attempt}"),
-        Message::PrepareLost { txn, attempt, voted_at, held_at } => {
+        CommitMessage::CommitAck { txn, attempt } => format!("CommitAck {txn:?} {attempt}"),
+    }
+}
+
+fn recovery_words(message: &RecoveryMessage) -> String {
+    match message {
+        RecoveryMessage::AskOutcome { txn, .. } => format!("AskOutcome {txn:?}"),
+        RecoveryMessage::PrepareLost { txn, attempt, voted_at, held_at } => {
             format!("PrepareLost {txn:?} {attempt} at {}, held at {}", place(*voted_at), place(*held_at))
         }
-        Message::Claim { known, stated, .. } => {
-            format!("Claim: knows {}, of {}", process(*known), place(*stated))
-        }
-        Message::Accept { known, .. } => format!("Accept after {}", process(*known)),
-        Message::Accepted { .. } => "Accepted".to_owned(),
-        Message::Superseded { known } => format!("Superseded by {}", process(*known)),
-        Message::Unwelcome(unwelcome) => {
-            format!("Unwelcome, {} ({})", unwelcome.reason.name(), process(unwelcome.known))
-        }
-        Message::ReplaceLog { role, node } => format!("ReplaceLog of {role} {node}"),
-        Message::Retire { node } => format!("Retire c{node}"),
-        Message::PeerChanged { outcome, epoch, in_doubt } => {
-            format!("PeerChanged {outcome:?}, epoch {epoch}, {in_doubt} in doubt")
-        }
-        Message::LogLost { stated, held } => format!("LogLost {}, the latest is {}", place(*stated), place(*held)),
-        Message::AskDecision { txn, attempt, participants } => {
+        RecoveryMessage::AskDecision { txn, attempt, participants } => {
             let all: Vec<_> = participants.iter().map(|number| format!("p{number}")).collect();
             format!("AskDecision {txn:?} {attempt} of {}", all.join(" "))
         }
-        Message::Outcome { txn, known, .. } => {
+        RecoveryMessage::Outcome { txn, known, .. } => {
             let known = match known {
                 KnownOutcome::Committed => "committed",
                 KnownOutcome::InProgress => "in progress",
@@ -79,8 +112,18 @@ pub fn message(message: &Message) -> String {
             };
             format!("Outcome {txn:?} {known}")
         }
-        Message::AskStats => "AskStats".to_owned(),
-        Message::Stats(_) => "Stats".to_owned(),
+    }
+}
+
+fn admin_words(message: &AdminMessage) -> String {
+    match message {
+        AdminMessage::ReplaceLog { role, node } => format!("ReplaceLog of {role} {node}"),
+        AdminMessage::Retire { node } => format!("Retire c{node}"),
+        AdminMessage::PeerChanged { outcome, epoch, in_doubt } => {
+            format!("PeerChanged {outcome:?}, epoch {epoch}, {in_doubt} in doubt")
+        }
+        AdminMessage::AskStats => "AskStats".to_owned(),
+        AdminMessage::Stats(_) => "Stats".to_owned(),
     }
 }
 

@@ -6,8 +6,8 @@ use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, OPERATIONS_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Prepare, PrepareMode, Submit};
 use protocol::{
-    Age, Attempt, ClusterId, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason, Record, Role, Tick,
-    TxnId,
+    Age, Attempt, ClientMessage, ClusterId, CommitMessage, Lsn, Machine, Message, NodeId, Operation, Owed, Position,
+    Reason, Record, Role, Tick, TxnId,
 };
 use tests::kept::{Kept, ORIGIN, greeting};
 
@@ -61,13 +61,13 @@ fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u12
             answer_within_ms: 60_000,
             operations: operations(number),
         };
-        let message = Message::Prepare(prepare);
+        let message = Message::Commit(CommitMessage::Prepare(prepare));
         kept.effects(|effects| participant.handle(Tick(1), NodeId::coordinator(9), message, effects));
     }
     let posted = kept.take_posted();
-    let promised = posted.iter().filter(|message| matches!(message, Message::VoteYes { .. })).count();
-    let busy =
-        |message: &&Message| matches!(message, Message::VoteNo { refusal, .. } if refusal.reason == Reason::Busy);
+    let promised =
+        posted.iter().filter(|message| matches!(message, Message::Commit(CommitMessage::VoteYes { .. }))).count();
+    let busy = |message: &&Message| matches!(message, Message::Commit(CommitMessage::VoteNo { refusal, .. }) if refusal.reason == Reason::Busy);
     assert_eq!(promised + posted.iter().filter(busy).count(), prepares as usize);
     assert!(promised > 10 && promised < prepares as usize, "{promised} promises");
 
@@ -107,10 +107,14 @@ fn a_coordinator_asks_again_for_no_more_than_a_connection_can_hold() {
     kept.effects(|effects| coordinator.start(Tick(1), ORIGIN, effects)).expect("it starts");
     for number in 0..300 {
         let submit = Submit { txn: TxnId(number), deadline_ms: 1_000, operations: vec![large_put(number)] };
-        let message = Message::Submit(submit);
+        let message = Message::Client(ClientMessage::Submit(submit));
         kept.effects(|effects| coordinator.handle(Tick(1), NodeId::client(1), message, effects));
     }
-    let busy = kept.take_posted().iter().filter(|message| matches!(message, Message::Busy { .. })).count();
+    let busy = kept
+        .take_posted()
+        .iter()
+        .filter(|message| matches!(message, Message::Client(ClientMessage::Busy { .. })))
+        .count();
     assert!(busy > 200, "{busy} were answered BUSY");
 
     for message in greeting(Role::Participant, 1, CLUSTER, 1) {

@@ -41,6 +41,24 @@ fn the_corpus_holds_and_reaches_both_sides_of_every_decoder() {
     assert!(corpus_bytes <= CORPUS_BYTES_MAX, "{corpus_bytes} bytes: minimise it with `fuzz/run.sh --minimise`");
 }
 
+/// A new message, or new bytes of an old one, are fuzzed from their first day. `UPDATE_GOLDENFILES=1` writes the seed anew.
+#[test]
+fn one_seed_is_every_message_that_there_is() {
+    const A_PAYLOAD_IN_PIECES: [u8; 2] = [0b11, 16];
+    let fixture = include_str!("../../../protocol/tests/wire/fixtures/messages.hex");
+    let messages = fixture.lines().filter_map(|line| line.split_once(' ')).map(|(_name, bytes)| bytes);
+    let byte =
+        |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).expect("ASCII"), 16).expect("hexadecimal");
+    let bytes = messages.flat_map(|message| message.as_bytes().chunks(2).map(byte));
+    let seed: Vec<u8> = A_PAYLOAD_IN_PIECES.into_iter().chain(bytes).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/frame/seed-all-messages");
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(&path, &seed).expect("the seed can be written");
+    }
+    assert!(frame::check(&seed), "it is a payload without fault");
+    assert_eq!(std::fs::read(path).expect("the seed"), seed);
+}
+
 #[test]
 fn every_target_is_built_and_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::{Outcome, Transaction};
 use protocol::message::Hello;
-use protocol::{Message, Role};
+use protocol::{AdminMessage, HandshakeMessage, Message, Role};
 use serde_json::Value;
 use tests::kept::greeting;
 use tests::processes::{Cluster, Node, assent};
@@ -86,9 +86,12 @@ fn the_connection_of_a_number_ends_when_its_log_is_given_up() {
     let (coordinator, operator) = (node.connect(None), node.connect(None));
     node.receive(coordinator, &frames(greeting(Role::Coordinator, 1, CLUSTER, 1).iter())).expect("it is welcome");
     node.turn().expect("its log works");
-    let replace = Message::ReplaceLog { role: Role::Coordinator, node: 1 };
-    node.receive(operator, &frames([&Message::Hello(Hello::client(CLUSTER)), &replace].into_iter()))
-        .expect("it may ask for that");
+    let replace = Message::Admin(AdminMessage::ReplaceLog { role: Role::Coordinator, node: 1 });
+    node.receive(
+        operator,
+        &frames([&Message::Handshake(HandshakeMessage::Hello(Hello::client(CLUSTER))), &replace].into_iter()),
+    )
+    .expect("it may ask for that");
     assert!(node.is_open(coordinator));
     node.turn().expect("its log works");
     assert!(!node.is_open(coordinator) && node.is_open(operator));

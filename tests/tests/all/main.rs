@@ -35,5 +35,6 @@ mod sim;
 mod story;
 mod stress;
 mod tidy;
+mod versions;
 mod wal_tools;
 mod workloads;

@@ -11,13 +11,13 @@ use crate::processes::{account_at, run};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn lines_with(node: &Node, parts: &[&str]) -> Vec<String> {
+pub(crate) fn lines_with(node: &Node, parts: &[&str]) -> Vec<String> {
     let log = node.log();
     log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
 }
 
 /// Waits until exactly one line has these parts, and looks whether it stays the only one.
-async fn told_once(node: &Node, parts: &[&str]) -> String {
+pub(crate) async fn told_once(node: &Node, parts: &[&str]) -> String {
     let until = Instant::now() + PATIENCE;
     while lines_with(node, parts).is_empty() {
         assert!(Instant::now() < until, "{} does not tell {parts:?}:\n{}", node.name, node.log());

@@ -10,7 +10,7 @@ use crate::edges::fences::{
     a_coordinator_hears_whom_it_has_accepted, a_participant_obeys_whom_it_has_accepted,
     a_prepare_is_of_its_senders_epoch,
 };
-use crate::edges::{a_prepare_that_has_no_meaning_is_refused, an_attempt_that_was_ended_does_not_begin_anew};
+use crate::edges::promises::{a_prepare_that_has_no_meaning_is_refused, an_attempt_that_was_ended_does_not_begin_anew};
 
 macro_rules! found_by {
     ($bug:literal, $test:ident) => {
@@ -18,7 +18,7 @@ macro_rules! found_by {
     };
 }
 
-/// The bugs that no simulated world shows, and the test in `edges.rs` or `edges/fences.rs` that finds each.
+/// The bugs that no simulated world shows, and the test in `edges/` that finds each.
 const OF_ONE_MACHINE: [(&str, &str, fn()); 6] = [
     found_by!("stale-epoch-taken", a_prepare_is_of_its_senders_epoch),
     found_by!("stranger-obeyed", a_participant_obeys_whom_it_has_accepted),

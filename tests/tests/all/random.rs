@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use protocol::message::Submit;
-use protocol::{Message, NodeId, Operation, OperationResult, Room, ScanOf, Totals, TxnId};
+use protocol::{ClientMessage, Message, NodeId, Operation, OperationResult, Room, ScanOf, Totals, TxnId};
 use tests::random::Random;
 use tests::world::network::Link;
 use tests::world::{Setup, World};
@@ -186,11 +186,15 @@ impl Chaos {
         let fresh = self.world.answers[self.heard..].to_vec();
         self.heard = self.world.answers.len();
         for (_, answer) in fresh {
-            if let Message::Committed { txn, results: Some(results) } = &answer {
+            if let Message::Client(ClientMessage::Committed { txn, results: Some(results) }) = &answer {
                 self.check_audit(*txn, results);
             }
-            let committed = matches!(answer, Message::Committed { .. });
-            let (Message::Committed { txn, .. } | Message::Aborted { txn, .. }) = answer else { continue };
+            let committed = matches!(answer, Message::Client(ClientMessage::Committed { .. }));
+            let (Message::Client(ClientMessage::Committed { txn, .. })
+            | Message::Client(ClientMessage::Aborted { txn, .. })) = answer
+            else {
+                continue;
+            };
             let before = self.told.insert(txn, committed);
             assert!(before.is_none_or(|before| before == committed), "of {txn:?} a client was told both");
         }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Runner};
 use protocol::message::Submit;
-use protocol::{Condition, Message, NodeId, Operation, Role, Room, ScanOf, TxnId};
+use protocol::{ClientMessage, Condition, Message, NodeId, Operation, Role, Room, ScanOf, TxnId};
 use tests::world::network::Link;
 use tests::world::{Setup, World, words};
 
@@ -64,7 +64,7 @@ fn obey(world: &mut World, command: &str, args: &mut ArgumentConsumer<'_>) -> To
         "status" => {
             let (client, coordinator) = (client(args)?, coordinator(args)?);
             let txn = txn(args)?;
-            world.ask(client, coordinator, Message::AskStatus { txn });
+            world.ask(client, coordinator, Message::Client(ClientMessage::AskStatus { txn }));
         }
         "run" => world.run(),
         "deliver" => on_link(world, args, World::deliver)?,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use protocol::message::Submit;
-use protocol::{Message, NodeId, TxnId};
+use protocol::{ClientMessage, Message, NodeId, TxnId};
 use tests::judge::{History, Layout, Outcome, Transaction, adya, judge};
 use tests::random::Random;
 use tests::workload::Workload;
@@ -79,9 +79,9 @@ impl Run {
     }
 
     fn hear(&mut self, answer: Message) {
-        let (txn, outcome) = if let Message::Committed { txn, results } = answer {
+        let (txn, outcome) = if let Message::Client(ClientMessage::Committed { txn, results }) = answer {
             (txn, Outcome::Committed(results))
-        } else if let Message::Aborted { txn, refusal, .. } = answer {
+        } else if let Message::Client(ClientMessage::Aborted { txn, refusal, .. }) = answer {
             (txn, Outcome::Aborted(refusal.reason))
         } else {
             panic!("a client heard {answer:?}");

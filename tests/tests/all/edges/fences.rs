@@ -3,7 +3,10 @@
 use engine::Table;
 use participant::Participant;
 use protocol::message::{PeerChange, Prepare};
-use protocol::{Attempt, Machine, Message, NodeId, Position, Reason, Record, Refusal, Role, TxnId};
+use protocol::{
+    AdminMessage, Attempt, ClientMessage, CommitMessage, HandshakeMessage, Machine, Message, NodeId, Position, Reason,
+    Record, Refusal, Role, TxnId,
+};
 use tests::kept::{greeting, made_up};
 
 use super::{
@@ -41,13 +44,21 @@ pub(crate) fn a_participant_obeys_whom_it_has_accepted() {
     for message in opening {
         alone.tell(coordinator, message);
         assert_eq!(reason(&send(&mut alone, put_a(2))), Some(Reason::NoClaim));
-        assert_eq!(alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST }), []);
-        let commit = Message::Commit { txn: TxnId(1), attempt: FIRST, prepared_at, decided_at: prepared_at };
+        assert_eq!(
+            alone.tell(coordinator, Message::Commit(CommitMessage::Abort { txn: TxnId(1), attempt: FIRST })),
+            []
+        );
+        let commit = Message::Commit(CommitMessage::Commit {
+            txn: TxnId(1),
+            attempt: FIRST,
+            prepared_at,
+            decided_at: prepared_at,
+        });
         assert_eq!(alone.tell(coordinator, commit), []);
         assert_eq!(alone.machine.in_flight_txns(), 1, "the promise is kept");
     }
     alone.tell(coordinator, accept);
-    alone.tell(coordinator, Message::Abort { txn: TxnId(1), attempt: FIRST });
+    alone.tell(coordinator, Message::Commit(CommitMessage::Abort { txn: TxnId(1), attempt: FIRST }));
     assert_eq!(alone.machine.in_flight_txns(), 0);
 }
 
@@ -78,8 +89,11 @@ fn claim(alone: &mut Alone<Participant>, number: u32, epoch: u32, stated: Positi
     let from = NodeId::coordinator(number);
     let mut said = Vec::new();
     for message in greeting(Role::Coordinator, number, CLUSTER, epoch) {
-        let message =
-            if let Message::Claim { by, known, .. } = message { Message::Claim { by, known, stated } } else { message };
+        let message = if let Message::Handshake(HandshakeMessage::Claim { by, known, .. }) = message {
+            Message::Handshake(HandshakeMessage::Claim { by, known, stated })
+        } else {
+            message
+        };
         said.extend(alone.tell(from, message));
     }
     said
@@ -91,15 +105,21 @@ fn a_number_that_was_retired_may_come_back_with_all_that_it_was_told() {
         let mut alone = participant(Table::new(), &[1, 2]);
         assert!(is_promised(&send(&mut alone, put_a(1))));
         let (told, _) = alone.last_record();
-        alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
-        let said = alone.tell(NodeId::client(1), Message::Retire { node: 1 });
-        assert!(matches!(said[..], [Message::PeerChanged { outcome: PeerChange::Done, .. }]), "{said:?}");
+        alone.tell(NodeId::coordinator(1), Message::Commit(CommitMessage::Abort { txn: TxnId(1), attempt: FIRST }));
+        let said = alone.tell(NodeId::client(1), Message::Admin(AdminMessage::Retire { node: 1 }));
+        assert!(
+            matches!(said[..], [Message::Admin(AdminMessage::PeerChanged { outcome: PeerChange::Done, .. })]),
+            "{said:?}"
+        );
         if is_checkpointed {
             alone = restarted(&mut alone);
         }
         let said = claim(&mut alone, 1, 1, told);
-        assert!(!said.iter().any(|message| matches!(message, Message::LogLost { .. })), "{said:?}");
-        assert!(matches!(said.last(), Some(Message::Accepted { .. })), "{said:?}");
+        assert!(
+            !said.iter().any(|message| matches!(message, Message::Handshake(HandshakeMessage::LogLost { .. }))),
+            "{said:?}"
+        );
+        assert!(matches!(said.last(), Some(Message::Handshake(HandshakeMessage::Accepted { .. }))), "{said:?}");
     }
 }
 
@@ -109,14 +129,14 @@ fn a_process_whose_log_has_lost_records_moves_no_fence() {
     let coordinator = NodeId::coordinator(1);
     let by = made_up(3);
     let opening = greeting(Role::Coordinator, 1, CLUSTER, 3);
-    let lost = Message::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN };
+    let lost = Message::Handshake(HandshakeMessage::LogLost { stated: Position::UNKNOWN, held: Position::UNKNOWN });
     for message in opening {
-        let is_last = matches!(message, Message::Accept { .. });
+        let is_last = matches!(message, Message::Handshake(HandshakeMessage::Accept { .. }));
         if is_last {
             alone.tell(coordinator, lost.clone());
             let records = alone.kept.records.len();
-            let said = alone.tell(coordinator, Message::Accept { by, known: made_up(1) });
-            assert!(matches!(said[..], [Message::Accepted { .. }]), "{said:?}");
+            let said = alone.tell(coordinator, Message::Handshake(HandshakeMessage::Accept { by, known: made_up(1) }));
+            assert!(matches!(said[..], [Message::Handshake(HandshakeMessage::Accepted { .. })]), "{said:?}");
             assert_eq!(alone.kept.records.len(), records, "nothing is fenced");
         } else {
             alone.tell(coordinator, message);
@@ -130,16 +150,23 @@ fn a_process_whose_log_has_lost_records_moves_no_fence() {
 fn in_one_phase_a_log_that_lacks_records_proves_nothing() {
     for reason in [Reason::LogLost, Reason::NoClaim] {
         let mut alone = coordinator(&[1, 2], |_| {});
-        let [Message::Prepare(prepare)] = &ask(&mut alone, submit(1, vec![put(&key_of(1))]))[..] else {
+        let [Message::Commit(CommitMessage::Prepare(prepare))] = &ask(&mut alone, submit(1, vec![put(&key_of(1))]))[..]
+        else {
             unreachable!("it is asked for")
         };
         let (txn, attempt) = (prepare.txn, prepare.attempt);
         let refusal = Refusal { reason, participant: None, operation: None };
-        let said = alone.tell(NodeId::participant(1), Message::VoteNo { txn, attempt, refusal });
-        assert!(!said.iter().any(|message| matches!(message, Message::Aborted { .. })), "{said:?}");
+        let said = alone.tell(NodeId::participant(1), Message::Commit(CommitMessage::VoteNo { txn, attempt, refusal }));
+        assert!(
+            !said.iter().any(|message| matches!(message, Message::Client(ClientMessage::Aborted { .. }))),
+            "{said:?}"
+        );
         let said = std::iter::from_fn(|| Some(alone.wait().1)).take(8).flatten();
         let said: Vec<Message> = said.collect();
-        assert!(said.iter().all(|message| matches!(message, Message::Prepare(_))), "it is asked on: {said:?}");
+        assert!(
+            said.iter().all(|message| matches!(message, Message::Commit(CommitMessage::Prepare(_)))),
+            "it is asked on: {said:?}"
+        );
         assert!(!said.is_empty());
     }
 }

@@ -1,8 +1,17 @@
 //! Work that takes time: what is asked for again, given up, or put off.
 
-use protocol::{Link, ScanOf};
+use bytes::Bytes;
+use engine::Table;
+use participant::Participant;
+use protocol::message::{Prepare, PrepareMode, Submit};
+use protocol::{
+    Attempt, ClientMessage, CommitMessage, Link, Machine, Message, NodeId, Operation, Reason, ScanOf, TxnId,
+};
 
-use super::*;
+use super::{
+    Alone, FIRST, ask, coordinator, is_promised, key_of, meet, participant, prepare, put, put_a, reason, send, submit,
+    transfer, vote_yes,
+};
 
 #[test]
 fn silence_is_asked_about_with_growing_pauses_and_ends_at_the_deadline() {
@@ -10,7 +19,9 @@ fn silence_is_asked_about_with_growing_pauses_and_ends_at_the_deadline() {
     ask(&mut alone, transfer(1));
     let asked = [(); 6].map(|()| {
         let (waited_us, said) = alone.wait();
-        assert!(said.iter().all(|message| matches!(message, Message::Prepare(prepare) if prepare.attempt == FIRST)));
+        assert!(said.iter().all(
+            |message| matches!(message, Message::Commit(CommitMessage::Prepare(prepare)) if prepare.attempt == FIRST)
+        ));
         (waited_us / 1_000_000, said.len())
     });
     assert_eq!(asked, [(1, 2), (2, 2), (4, 2), (8, 2), (8, 2), (8, 2)]);
@@ -18,7 +29,10 @@ fn silence_is_asked_about_with_growing_pauses_and_ends_at_the_deadline() {
     let rest: Vec<_> = (0..4).map(|_| alone.wait()).collect();
     assert_eq!(rest.iter().map(|(waited_us, _)| waited_us / 1_000_000).sum::<u64>(), 60 - 31);
     let last = &rest[3].1;
-    assert!(matches!(last.as_slice(), [.., Message::Aborted { at_deadline: true, .. }]), "{last:?}");
+    assert!(
+        matches!(last.as_slice(), [.., Message::Client(ClientMessage::Aborted { at_deadline: true, .. })]),
+        "{last:?}"
+    );
 }
 
 #[test]
@@ -26,7 +40,7 @@ fn nothing_is_begun_whose_participant_is_not_connected() {
     let mut alone = coordinator(&[1, 2], |_| {});
     alone.kept.link = Link::Down;
     let short = |txn: u128, operations: Vec<Operation>| {
-        Message::Submit(Submit { txn: TxnId(txn), deadline_ms: 500, operations })
+        Message::Client(ClientMessage::Submit(Submit { txn: TxnId(txn), deadline_ms: 500, operations }))
     };
     assert_eq!(ask(&mut alone, short(1, vec![put(&key_of(1)), put(&key_of(2))])), []);
     let begun = alone.now;
@@ -36,7 +50,9 @@ fn nothing_is_begun_whose_participant_is_not_connected() {
     }
     assert_eq!(alone.now.0 - begun.0, 500_000, "of several participants nothing is decided yet");
     let refused = |message: &Message| {
-        let Message::Aborted { txn, refusal, at_deadline: true } = message else { unreachable!("{message:?}") };
+        let Message::Client(ClientMessage::Aborted { txn, refusal, at_deadline: true }) = message else {
+            unreachable!("{message:?}")
+        };
         (txn.0, refusal.reason, refusal.participant)
     };
     assert_eq!(said.iter().map(refused).collect::<Vec<_>>(), [(1, Reason::Unavailable, Some(1))]);
@@ -48,11 +64,11 @@ fn a_write_in_one_phase_is_asked_for_though_its_participant_is_not_connected_and
     let mut alone = coordinator(&[1, 2], |_| {});
     alone.kept.link = Link::Down;
     let submit = Submit { txn: TxnId(2), deadline_ms: 500, operations: vec![put(&key_of(1))] };
-    ask(&mut alone, Message::Submit(submit));
+    ask(&mut alone, Message::Client(ClientMessage::Submit(submit)));
     let deadline = alone.now.plus_us(500_000);
     for _ in 0..8 {
         let (_, said) = alone.wait();
-        let [Message::Prepare(prepare)] = said.as_slice() else { unreachable!("{said:?}") };
+        let [Message::Commit(CommitMessage::Prepare(prepare))] = said.as_slice() else { unreachable!("{said:?}") };
         assert_eq!(
             prepare.answer_within_ms == 0,
             alone.now >= deadline,
@@ -75,7 +91,9 @@ fn a_read_whose_client_has_gone_is_given_up() {
     alone.kept.effects(|effects| alone.machine.tick(alone.now, effects));
     let aborted = alone.kept.take_posted();
     let aborts = |txn: u128| {
-        aborted.iter().any(|message| matches!(message, Message::Abort { txn: other, .. } if other.0 == txn))
+        aborted.iter().any(
+            |message| matches!(message, Message::Commit(CommitMessage::Abort { txn: other, .. }) if other.0 == txn),
+        )
     };
     assert!(aborts(1) && aborts(2), "{aborted:?}");
     assert_eq!(alone.machine.unfinished_txns(), 1, "what writes goes on to its deadline");
@@ -117,7 +135,7 @@ fn work(alone: &mut Alone<Participant>) -> (Vec<Message>, usize) {
 }
 
 fn has_read_all(said: &[Message], attempt: u32) -> bool {
-    matches!(said, [Message::VoteReadOnly { results, attempt: Attempt { number, .. }, .. }] if *number == attempt
+    matches!(said, [Message::Commit(CommitMessage::VoteReadOnly { results, attempt: Attempt { number, .. }, .. })] if *number == attempt
         && matches!(results.as_slice(), [protocol::OperationResult::Totals(totals)] if totals.keys == u64::from(LONG_ROWS)))
 }
 
@@ -159,7 +177,7 @@ fn a_vote_on_a_scan_is_given_again_in_slices_and_once() {
     let (said, parts) = work(&mut alone);
     assert!(is_promised(&said) && parts > 3, "{parts} parts: {said:?}");
     send(&mut alone, promises);
-    alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
+    alone.tell(NodeId::coordinator(1), Message::Commit(CommitMessage::Abort { txn: TxnId(1), attempt: FIRST }));
     assert_eq!(work(&mut alone).0, [], "nobody waits for the vote on what is over");
     assert_eq!(alone.machine.in_flight_txns(), 0);
 }
@@ -169,7 +187,7 @@ fn work_that_nobody_waits_for_is_dropped() {
     type Way = fn(&mut Alone<Participant>);
     let ways: [(&str, Way); 4] = [
         ("aborted", |alone| {
-            alone.tell(NodeId::coordinator(1), Message::Abort { txn: TxnId(1), attempt: FIRST });
+            alone.tell(NodeId::coordinator(1), Message::Commit(CommitMessage::Abort { txn: TxnId(1), attempt: FIRST }));
         }),
         ("replaced", |alone| {
             meet(alone, NodeId::coordinator(1), 2);
@@ -190,7 +208,10 @@ fn work_that_nobody_waits_for_is_dropped() {
         let into_the_range = prepare(3, PrepareMode::OnePhase, vec![put(&Bytes::from_static(b"r"))]);
         let attempt = Attempt { epoch: if way == "replaced" { 2 } else { 1 }, number: 1 };
         let said = send(&mut alone, Prepare { attempt, participants: vec![1], ..into_the_range });
-        assert!(matches!(said.as_slice(), [Message::CommittedOnePhase { .. }]), "{way}: its locks are free: {said:?}");
+        assert!(
+            matches!(said.as_slice(), [Message::Commit(CommitMessage::CommittedOnePhase { .. })]),
+            "{way}: its locks are free: {said:?}"
+        );
     }
 }
 
@@ -221,7 +242,7 @@ fn what_would_wait_past_its_time_is_refused_at_once() {
             alone.now = alone.now.plus_us(1);
             alone.kept.effects(|effects| alone.machine.tick(alone.now, effects));
             said.extend(alone.kept.take_posted());
-            if said.iter().any(|message| matches!(message, Message::VoteNo { .. })) {
+            if said.iter().any(|message| matches!(message, Message::Commit(CommitMessage::VoteNo { .. }))) {
                 return reason(&said[said.len() - 1..]);
             }
         }
