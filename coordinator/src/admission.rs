@@ -7,7 +7,7 @@ use protocol::{
 };
 
 use crate::machine::{AbortedOutcome, Coordinator};
-use crate::split::split;
+use crate::split::{single_participant, split};
 use crate::status::Wish;
 use crate::transaction::{Branch, Open, Phase, Txn};
 
@@ -19,6 +19,9 @@ const PREPARES_BYTES_MAX: usize = 12 << 20;
 // A single transaction always fits.
 const _: () = assert!(protocol::limits::TXN_BYTES_MAX <= PREPARES_BYTES_MAX);
 
+/// How many operations are looked at before a transaction is split.
+const OPERATIONS_AT_FIRST_SIGHT: usize = 8;
+
 /// How many connections may wait for the same transaction; the next one replaces the oldest.
 pub(crate) const CLIENTS_PER_TXN_MAX: usize = 4;
 
@@ -29,22 +32,25 @@ impl Coordinator {
             let digest = operation::digest(&submit.operations, &mut self.scratch);
             return self.answer_known(client, txn, digest, effects);
         }
-        if self.evidence.is_lost() && !submit.operations.is_empty() {
-            return self.ask_participants(now, txn, (client, Wish::Commit), effects);
-        }
-        let bins = self.bins.as_ref().expect("a started coordinator has bins");
-        let branches: Vec<_> = split(bins, &submit.operations).into_iter().map(Branch::new).collect();
-        if branches.is_empty() {
+        if submit.operations.is_empty() {
             // Nothing was asked for, so nothing can be lost.
             return effects
                 .send_now(client, &Message::Client(ClientMessage::Committed { txn, results: Some(Vec::new()) }));
         }
+        if self.evidence.is_lost() {
+            return self.ask_participants(now, txn, (client, Wish::Commit), effects);
+        }
+        let deadline_us = u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000;
+        if self.is_busy_at_first_sight(&submit.operations, deadline_us) {
+            return effects.send_now(client, &Message::Client(ClientMessage::Busy { txn }));
+        }
+        let bins = self.bins.as_ref().expect("a started coordinator has bins");
+        let branches: Vec<_> = split(bins, &submit.operations).into_iter().map(Branch::new).collect();
         // What is under way can still be decided. This log holds no data, so that a checkpoint frees whatever else is begun; but
         // what frees the participants' space comes first.
         let enlarges = submit.operations.iter().any(Operation::may_enlarge);
         let needed = if enlarges { Room::Smaller } else { Room::Deletes };
         let no_room = effects.room() < needed && branches.iter().any(|branch| branch.writes);
-        let deadline_us = u64::from(self.deadline_ms(submit.deadline_ms)) * 1_000;
         if self.awaits_claims(now, &branches, effects) || no_room || self.is_busy(&branches, deadline_us) {
             // Nothing was begun, and nothing was computed that is of the length of what was asked.
             return effects.send_now(client, &Message::Client(ClientMessage::Busy { txn }));
@@ -131,17 +137,33 @@ impl Coordinator {
         }
     }
 
-    pub(crate) fn is_busy(&self, branches: &[Branch], deadline_us: u64) -> bool {
-        let share_max = self.config.participant_txns_max();
-        let is_loaded = |branch: &Branch| {
-            let load = self.load.get(&branch.part.participant).copied().unwrap_or_default();
-            let pace = self.paces.get(&branch.part.participant);
-            load.txns >= share_max
-                || load.bytes + branch.bytes > PREPARES_BYTES_MAX
-                || pace.is_some_and(|pace| pace.is_too_much(load, branch.bytes, deadline_us))
-        };
-        (self.txns.len() >= self.config.max_concurrent_txns && !planted!("coordinator-unbounded"))
-            || branches.iter().any(is_loaded)
+    /// Whether it is sure to be too much before it is looked at closely: to say so has to cost next to nothing.
+    fn is_busy_at_first_sight(&self, operations: &[Operation], deadline_us: u64) -> bool {
+        let bins = self.bins.as_ref().expect("a started coordinator has bins");
+        let of_first = operations.iter().take(OPERATIONS_AT_FIRST_SIGHT);
+        self.is_full()
+            || of_first
+                .filter_map(|operation| single_participant(bins, operation))
+                .any(|participant| self.is_loaded(participant, 0, deadline_us))
+    }
+
+    fn is_full(&self) -> bool {
+        self.txns.len() >= self.config.max_concurrent_txns && !planted!("coordinator-unbounded")
+    }
+
+    /// Whether so many bytes more are too much for a participant.
+    fn is_loaded(&self, participant: u32, bytes: usize, deadline_us: u64) -> bool {
+        let load = self.load.get(&participant).copied().unwrap_or_default();
+        let pace = self.paces.get(&participant);
+        load.txns >= self.config.participant_txns_max()
+            || load.bytes + bytes > PREPARES_BYTES_MAX
+            || pace.is_some_and(|pace| pace.is_too_much(load, bytes, deadline_us))
+    }
+
+    fn is_busy(&self, branches: &[Branch], deadline_us: u64) -> bool {
+        self.is_full()
+            || branches.iter().any(|branch| self.is_loaded(branch.part.participant, branch.bytes, deadline_us))
+            || self.answers.is_too_much(branches.iter().map(|branch| self.answers.expected(&branch.part.operations)))
     }
 
     pub(crate) fn deadline_ms(&self, asked_ms: u32) -> u32 {

@@ -6,6 +6,7 @@ use protocol::{
     Refusal, Tick, TxnId,
 };
 
+use crate::answers::AnswerBytes;
 use crate::delivery::ELSEWHERE;
 use crate::machine::{AbortedOutcome, Coordinator};
 use crate::pace::Pace;
@@ -47,12 +48,19 @@ impl Coordinator {
             open.attempt.number += 1;
             return self.back_off(now, txn, Refusal::by_participant(gone, Reason::Unavailable));
         }
+        open.branches.iter_mut().for_each(|branch| self.answers.set(&mut branch.answer, AnswerBytes::default()));
+        if self.answers.is_too_much(open.branches.iter().map(|branch| self.answers.expected(&branch.part.operations))) {
+            open.attempt.number += 1;
+            return self.back_off(now, txn, Refusal::by_coordinator(Reason::Busy));
+        }
         open.attempt.number += 1;
         open.phase = Phase::Preparing;
         open.asked = 0;
         let held_back = open.held_back();
         for (at, branch) in open.branches.iter_mut().enumerate() {
             branch.asked_at = now;
+            let expected = self.answers.expected(&branch.part.operations);
+            self.answers.set(&mut branch.answer, expected);
             branch.vote =
                 if Some(at) == held_back && !planted!("reader-not-held-back") { Vote::NotAsked } else { Vote::Awaited };
         }
@@ -126,6 +134,7 @@ impl Coordinator {
             }
             Vote::NotAsked | Vote::Awaited | Vote::ReadOnly { .. } => false,
         };
+        let answer_bytes = self.answers.note(vote.results());
         let Some(open) = self.preparing(txn, attempt) else {
             if promised {
                 self.tell_outcome(participant, txn, attempt, effects);
@@ -150,10 +159,33 @@ impl Coordinator {
             self.note_vote(now, participant, took_us);
         }
         match tally {
+            Tally::Incomplete | Tally::AskHeldBack(_) if !self.hold_answer(txn, participant, answer_bytes) => {
+                self.drop_answers(now, txn, effects);
+            }
             Tally::Incomplete => {}
             Tally::AskHeldBack(at) => self.ask_held_back(now, txn, at, effects),
             Tally::Unanimous => self.decide(now, txn, effects),
         }
+    }
+
+    /// Takes note of an answer that waits for those of others; whether that is not too much.
+    fn hold_answer(&mut self, txn: TxnId, participant: u32, bytes: usize) -> bool {
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return true };
+        if let Some(branch) = open.branch_of(participant) {
+            self.answers.set(&mut branch.answer, AnswerBytes::held(bytes));
+        }
+        !self.answers.has_too_much(open.branches.iter().map(|branch| branch.answer))
+    }
+
+    /// Gives way to the answers of others, and reads again later.
+    fn drop_answers(&mut self, now: Tick, txn: TxnId, effects: &mut Effects<'_>) {
+        let Some(Txn::Open(open)) = self.txns.get_mut(&txn) else { return };
+        abort_attempt(txn, open, None, effects);
+        for branch in &mut open.branches {
+            branch.vote = Vote::NotAsked;
+            self.answers.set(&mut branch.answer, AnswerBytes::default());
+        }
+        self.back_off(now, txn, Refusal::by_coordinator(Reason::Busy));
     }
 
     fn note_vote(&mut self, now: Tick, participant: u32, took_us: u64) {
@@ -343,8 +375,11 @@ impl Coordinator {
     /// Takes an open transaction off the books.
     pub(crate) fn close(&mut self, txn: TxnId) -> Option<Box<Open>> {
         match self.txns.remove(&txn) {
-            Some(Txn::Open(open)) => {
-                open.branches.iter().for_each(|branch| self.unload(branch.part.participant, branch.bytes));
+            Some(Txn::Open(mut open)) => {
+                for branch in &mut open.branches {
+                    self.unload(branch.part.participant, branch.bytes);
+                    self.answers.set(&mut branch.answer, AnswerBytes::default());
+                }
                 Some(open)
             }
             Some(delivering @ Txn::Delivering(_)) => {

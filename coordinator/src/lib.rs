@@ -3,7 +3,7 @@
 //!
 //! - [`Coordinator`] (`machine.rs`): its state, and which function takes which message.
 //! - `admission.rs`, `attempt.rs`, `delivery.rs`: a transaction's life, in this order.
-//! - `pace.rs`: how long participants take to vote.
+//! - `pace.rs`: how long participants take to vote; `answers.rs`: what their answers take while they wait for others.
 //! - `transaction.rs`: the states of a transaction.
 //! - `split.rs`: a transaction's operations dealt to participants, their results put together.
 //! - `peers.rs`: which process of each participant is heeded, what its claims say of this log, and what is presumed.
@@ -22,6 +22,7 @@
 //! Not here: I/O, clocks, randomness, hash maps with random order, data.
 
 mod admission;
+mod answers;
 mod attempt;
 mod config;
 mod delivery;

@@ -15,6 +15,7 @@ use protocol::{
 use rustc_hash::FxBuildHasher;
 
 use crate::Config;
+use crate::answers::Answers;
 use crate::attempt::Ballot;
 use crate::delivery::ELSEWHERE;
 use crate::pace::Pace;
@@ -33,6 +34,8 @@ pub struct Coordinator {
     pub(crate) load: BTreeMap<u32, Load>,
     /// For each participant, how long its votes take.
     pub(crate) paces: BTreeMap<u32, Pace>,
+    /// What the answers take that wait for the rest of their transaction.
+    pub(crate) answers: Answers,
     pub(crate) committed: Retention<CommittedOutcome>,
     pub(crate) aborted: Retention<AbortedOutcome>,
     /// Committed transactions that only read, by their digests: nothing is logged of them.
@@ -80,6 +83,7 @@ impl Coordinator {
             txns: HashMap::default(),
             load: BTreeMap::new(),
             paces: BTreeMap::new(),
+            answers: Answers::default(),
             committed: Retention::new(config.outcomes_max),
             aborted: Retention::new(config.aborts_max),
             read: Retention::new(config.aborts_max),

@@ -33,7 +33,8 @@ pub(crate) fn split(bins: &BinTable, operations: &[Operation]) -> Vec<Part> {
     parts
 }
 
-fn single_participant(bins: &BinTable, operation: &Operation) -> Option<u32> {
+/// The participant that alone has to do with an operation, if not all have.
+pub(crate) fn single_participant(bins: &BinTable, operation: &Operation) -> Option<u32> {
     match operation {
         Operation::Get { key }
         | Operation::Put { key, .. }

@@ -15,6 +15,7 @@ impl fmt::Debug for Coordinator {
             txns,
             load,
             paces,
+            answers,
             committed,
             aborted,
             read,
@@ -36,6 +37,7 @@ impl fmt::Debug for Coordinator {
             .field("txns", &txns.iter().collect::<BTreeMap<_, _>>())
             .field("load", load)
             .field("paces", paces)
+            .field("answers", answers)
             .field("committed", committed)
             .field("aborted", aborted)
             .field("read", read)

@@ -13,6 +13,7 @@ use protocol::{
     Age, Attempt, ClusterId, NodeId, Operation, OperationResult, Position, Refusal, Tick, TxnId, operation,
 };
 
+use crate::answers::AnswerBytes;
 use crate::split::Part;
 
 /// A transaction that is not finished.
@@ -62,6 +63,8 @@ pub(crate) struct Branch {
     pub(crate) writes: bool,
     /// What its operations take when encoded.
     pub(crate) bytes: usize,
+    /// What its answer is expected to take, or takes.
+    pub(crate) answer: AnswerBytes,
     pub(crate) vote: Vote,
     /// When its vote was first asked for in the present attempt.
     pub(crate) asked_at: Tick,
@@ -126,11 +129,20 @@ impl Txn {
     }
 }
 
+impl Vote {
+    pub(crate) fn results(&self) -> &[OperationResult] {
+        match self {
+            Self::Yes { results, .. } | Self::ReadOnly { results } => results,
+            Self::NotAsked | Self::Awaited => &[],
+        }
+    }
+}
+
 impl Branch {
     pub(crate) fn new(part: Part) -> Self {
         let writes = part.operations.iter().any(Operation::writes);
         let bytes = operation::operations_bytes(&part.operations);
-        Self { part, writes, bytes, vote: Vote::NotAsked, asked_at: Tick::default() }
+        Self { part, writes, bytes, answer: AnswerBytes::default(), vote: Vote::NotAsked, asked_at: Tick::default() }
     }
 }
 

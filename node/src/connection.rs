@@ -92,6 +92,13 @@ pub(crate) enum CloseReason {
     InvalidHello { role: Role, node: u32, process: Process },
     #[error("the peer speaks {theirs} of the messages, this node {ours}; bring the older of the two up to date")]
     NoCommonVersion { theirs: Speaks, ours: Speaks },
+    #[error(
+        "{max} clients are connected, no more than network.connections and the limit of open files allow; \
+         some connections are kept for nodes"
+    )]
+    TooManyClients { max: usize },
+    #[error("others came, all connections were taken, and the peer had not said hello yet")]
+    MadeRoom,
     #[error("this node stops")]
     Stopping,
 }
@@ -106,6 +113,7 @@ impl CloseReason {
             Self::InvalidHello { .. } => UnwelcomeReason::InvalidHello,
             Self::NoCommonVersion { .. } => UnwelcomeReason::NoCommonVersion,
             Self::Frame(FrameError::Malformed(Malformed::UnknownMessage { .. })) => UnwelcomeReason::NotUnderstood,
+            Self::TooManyClients { .. } => UnwelcomeReason::TooManyClients,
             Self::ByPeer
             | Self::WithinFrame
             | Self::Io(_)
@@ -122,6 +130,7 @@ impl CloseReason {
             | Self::OutboxFull { .. }
             | Self::OutboxesFull { .. }
             | Self::TooManyQuestions
+            | Self::MadeRoom
             | Self::Stopping => return None,
         };
         Some(reason.into())
@@ -421,7 +430,7 @@ pub(crate) struct Intake {
 impl Intake {
     /// Admits a connection, and says hello on it.
     pub(crate) fn begin(hub: &Rc<Hub>, line: Rc<dyn Line>, address: SocketAddr, expected: Expected) -> Self {
-        let is_asked = matches!(expected, Expected::Anyone);
+        let is_asked = matches!(expected, Expected::Anyone { .. });
         let connection = Rc::new(Connection::new(line, address, hub.clock.now().0, is_asked));
         let id = hub.peers.borrow_mut().admit(Rc::clone(&connection));
         connection

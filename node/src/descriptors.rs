@@ -6,17 +6,23 @@
 use std::fs;
 
 use engine::limits::LOG_DESCRIPTORS;
+use protocol::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::NodeConfig;
 use crate::error::NodeError;
-use crate::limits::{CONNECTIONS_MIN, DIAL_DESCRIPTORS, NODE_DESCRIPTORS, OPEN_AT_START_ASSUMED};
+use crate::limits::{
+    CONNECTIONS_MIN, DIAL_DESCRIPTORS, NODE_DESCRIPTORS, NODES_CONNECTIONS_MAX, NODES_CONNECTIONS_PART,
+    OPEN_AT_START_ASSUMED,
+};
 
 /// What is set aside, and what is left for connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Descriptors {
     reserved: u64,
     connections_max: usize,
+    /// Whether other nodes connect to this one: some connections are for them alone.
+    serves_nodes: bool,
 }
 
 impl Descriptors {
@@ -27,7 +33,8 @@ impl Descriptors {
     pub(crate) fn reserve(config: &NodeConfig) -> Result<Self, NodeError> {
         let reserved =
             open_now() + LOG_DESCRIPTORS as u64 + NODE_DESCRIPTORS + DIAL_DESCRIPTORS * config.peers.len() as u64;
-        let descriptors = Self { reserved, connections_max: config.connections_max };
+        let descriptors =
+            Self { reserved, connections_max: config.connections_max, serves_nodes: config.role == Role::Participant };
         raise(reserved + config.connections_max as u64);
         let (open_files_max, connections) = (limit(), descriptors.connections());
         let needed = reserved + CONNECTIONS_MIN as u64;
@@ -52,6 +59,16 @@ impl Descriptors {
     /// How many connections may be accepted now: somebody may have changed the limit of this process.
     pub(crate) fn connections(self) -> usize {
         self.within(limit())
+    }
+
+    /// How many of them clients may have, so that they cannot keep a coordinator out.
+    pub(crate) fn clients(self) -> usize {
+        self.clients_of(self.connections())
+    }
+
+    fn clients_of(self, connections: usize) -> usize {
+        let for_nodes = (connections / NODES_CONNECTIONS_PART).clamp(1, NODES_CONNECTIONS_MAX);
+        if self.serves_nodes { connections.saturating_sub(for_nodes) } else { connections }
     }
 
     fn within(self, limit: u64) -> usize {
@@ -90,9 +107,18 @@ mod tests {
 
     #[test]
     fn connections_have_what_the_reserve_leaves_and_no_more_than_is_set() {
-        let descriptors = Descriptors { reserved: 50, connections_max: 100 };
+        let descriptors = Descriptors { reserved: 50, connections_max: 100, serves_nodes: false };
         for (limit, connections) in [(0, 0), (50, 0), (64, 14), (149, 99), (150, 100), (u64::MAX, 100)] {
             assert_eq!(descriptors.within(limit), connections, "{limit}");
+        }
+    }
+
+    #[test]
+    fn clients_leave_some_connections_to_nodes_where_nodes_connect() {
+        let participant = Descriptors { reserved: 50, connections_max: 100, serves_nodes: true };
+        for (connections, clients) in [(0, 0), (1, 0), (4, 3), (100, 75), (16_384, 16_384 - 256)] {
+            assert_eq!(participant.clients_of(connections), clients, "{connections}");
+            assert_eq!(Descriptors { serves_nodes: false, ..participant }.clients_of(connections), connections);
         }
     }
 

@@ -363,7 +363,7 @@ mod tests {
         let mut coordinator = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, address) = listener.accept().unwrap();
         let stream = tokio_uring::net::TcpStream::from_std(stream);
-        tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Anyone));
+        tokio_uring::spawn(serve(Rc::clone(hub), stream, address, Expected::Anyone { clients_max: 1 }));
         coordinator
             .write_all(&frame::single(&Message::Handshake(HandshakeMessage::Hello(hello(Role::Coordinator)))))
             .unwrap();

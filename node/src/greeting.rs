@@ -10,8 +10,8 @@ use crate::hub::Hub;
 /// Who is expected at the other end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
-    /// Whoever connects, if its role may.
-    Anyone,
+    /// Whoever connects, if its role may; a client only while there are fewer than so many.
+    Anyone { clients_max: usize },
     /// The participant that was dialled.
     Participant(u32),
 }
@@ -40,7 +40,10 @@ pub(crate) fn greet(
     }
     let node = match expected {
         Expected::Participant(number) => dialled(hello, number)?,
-        Expected::Anyone => match (hello.role, own.role) {
+        Expected::Anyone { clients_max } => match (hello.role, own.role) {
+            (Role::Client, _) if hub.peers.borrow().clients() >= clients_max => {
+                return Err(CloseReason::TooManyClients { max: clients_max });
+            }
             (Role::Client, _) => hub.peers.borrow_mut().new_client(),
             (Role::Coordinator, Role::Participant) => NodeId::coordinator(hello.node),
             (found, own) => return Err(CloseReason::WrongRole { found, own }),

@@ -133,6 +133,12 @@ pub const NODE_DESCRIPTORS: u64 = 20;
 /// Descriptors for a participant that is dialled: its connection, and what looks up its name meanwhile.
 pub const DIAL_DESCRIPTORS: u64 = 3;
 
+/// Which part of a participant's connections is for nodes alone, at least one and at most [`NODES_CONNECTIONS_MAX`].
+pub const NODES_CONNECTIONS_PART: usize = 4;
+
+/// As many as coordinators can be known to a participant.
+pub const NODES_CONNECTIONS_MAX: usize = 256;
+
 /// Connections without which a node is of no use: it does not start with fewer.
 pub const CONNECTIONS_MIN: usize = 4;
 

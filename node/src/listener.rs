@@ -63,6 +63,8 @@ pub(crate) async fn accept_all(hub: Rc<Hub>, listener: TcpListener, descriptors:
         }
         match accepted {
             Ok((_, address)) if hub.peers.borrow().accepted() >= descriptors.connections() => {
+                // Not this one, which may be followed at once by the next: a node comes again, and then there is room.
+                hub.peers.borrow().make_room();
                 if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {
                     let connections = descriptors.connections();
                     tracing::warn!(
@@ -73,8 +75,9 @@ pub(crate) async fn accept_all(hub: Rc<Hub>, listener: TcpListener, descriptors:
             }
             Ok((stream, address)) => {
                 let hub = Rc::clone(&hub);
+                let expected = Expected::Anyone { clients_max: descriptors.clients() };
                 tokio_uring::spawn(async move {
-                    let served = serve(Rc::clone(&hub), stream, address, Expected::Anyone).await;
+                    let served = serve(Rc::clone(&hub), stream, address, expected).await;
                     hub.log_end(address, &served);
                 });
             }

@@ -54,7 +54,7 @@ impl Outbox {
             return self.frames.append(message);
         }
         let start = self.held.len();
-        message.encode(&mut self.held);
+        append(&mut self.held, message);
         let end = self.held.len();
         let run_start = self.run_before_last_end();
         if let Some(last) = self.runs.back_mut() {
@@ -138,6 +138,25 @@ impl Outbox {
     }
 }
 
+fn append(buffer: &mut Vec<u8>, message: &Message) {
+    if buffer.len() < KEPT_BUFFER_BYTES_MAX {
+        return message.encode(buffer);
+    }
+    let mut encoded = Vec::new();
+    message.encode(&mut encoded);
+    append_encoded(buffer, &encoded);
+}
+
+/// A buffer that has grown large grows by an eighth of itself, not to twice as much: what waits for clients is bounded by what
+/// it is, and would take twice that.
+fn append_encoded(buffer: &mut Vec<u8>, messages: &[u8]) {
+    let (len, capacity) = (buffer.len(), buffer.capacity());
+    if len >= KEPT_BUFFER_BYTES_MAX && capacity - len < messages.len() {
+        buffer.reserve_exact(messages.len().max(len / 8));
+    }
+    buffer.extend_from_slice(messages);
+}
+
 fn recycle(buffer: &mut Vec<u8>) {
     if buffer.capacity() > KEPT_BUFFER_BYTES_MAX { *buffer = Vec::new() } else { buffer.clear() }
 }
@@ -153,7 +172,7 @@ struct Frames {
 impl Frames {
     fn append(&mut self, message: &Message) {
         self.begin();
-        message.encode(&mut self.bytes);
+        append(&mut self.bytes, message);
         self.seal_if_full();
     }
 
@@ -163,7 +182,7 @@ impl Frames {
             self.seal();
         }
         self.begin();
-        self.bytes.extend_from_slice(messages);
+        append_encoded(&mut self.bytes, messages);
         self.seal_if_full();
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Peers {
     all: FxHashMap<u64, Rc<Connection>>,
     /// Of `all`.
     accepted: usize,
+    /// Of `accepted`.
+    clients: usize,
     by_node: FxHashMap<NodeId, Rc<Connection>>,
     /// Connections whose outbox has changed, or holds messages back.
     listed: Vec<Rc<Connection>>,
@@ -66,6 +68,22 @@ impl Peers {
         self.accepted
     }
 
+    /// How many clients have said hello, and are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// Lets the connection go that has said nothing for longest, if there is one: nobody knows who that is.
+    pub(crate) fn make_room(&self) {
+        let silent = self
+            .all
+            .values()
+            .filter(|connection| connection.is_asked && connection.node.get().is_none() && !connection.is_closed());
+        if let Some(oldest) = silent.min_by_key(|connection| connection.opened_us) {
+            oldest.close(CloseReason::MadeRoom);
+        }
+    }
+
     /// Takes a connection whose other end is not known yet.
     pub(crate) fn admit(&mut self, connection: Rc<Connection>) -> u64 {
         let id = self.next_id;
@@ -78,6 +96,7 @@ impl Peers {
     /// A number for a client.
     pub(crate) fn new_client(&mut self) -> NodeId {
         self.next_client += 1;
+        self.clients += 1;
         NodeId::client(self.next_client)
     }
 
@@ -97,6 +116,7 @@ impl Peers {
     pub(crate) fn forget(&mut self, id: u64, connection: &Rc<Connection>) {
         if self.all.remove(&id).is_some() {
             self.accepted -= usize::from(connection.is_asked);
+            self.clients -= usize::from(connection.node.get().is_some_and(|node| node.role() == Role::Client));
         }
         self.count_waiting(connection, 0);
         self.keeping.retain(|other| !Rc::ptr_eq(other, connection));

@@ -106,7 +106,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
     /// other end has dialled.
     pub fn connect(&mut self, dialled: Option<u32>) -> u64 {
         let line = Rc::new(SimulatedLine::default());
-        let expected = dialled.map_or(Expected::Anyone, Expected::Participant);
+        let expected = dialled.map_or(Expected::Anyone { clients_max: usize::MAX }, Expected::Participant);
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let intake = Intake::begin(&self.driver.hub, Rc::clone(&line) as Rc<dyn Line>, nowhere, expected);
         let id = intake.id;

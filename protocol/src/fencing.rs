@@ -57,10 +57,12 @@ pub enum UnwelcomeReason {
     NoCommonVersion,
     /// A message came that is not known here and must not be skipped.
     NotUnderstood,
+    /// No further client can be connected here.
+    TooManyClients,
 }
 
 impl UnwelcomeReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::StaleProcess,
         Self::Copy,
         Self::OtherLog,
@@ -70,6 +72,7 @@ impl UnwelcomeReason {
         Self::WrongRole,
         Self::NoCommonVersion,
         Self::NotUnderstood,
+        Self::TooManyClients,
     ];
 
     fn code(self) -> u8 {
@@ -89,6 +92,7 @@ impl UnwelcomeReason {
             Self::WrongRole => "wrong-role",
             Self::NoCommonVersion => "no-common-version",
             Self::NotUnderstood => "not-understood",
+            Self::TooManyClients => "too-many-clients",
         }
     }
 
@@ -119,6 +123,9 @@ impl UnwelcomeReason {
             }
             Self::NotUnderstood => {
                 "it was sent a message that it does not know and must not skip; bring it up to date, or send no such message"
+            }
+            Self::TooManyClients => {
+                "as many clients are connected as may be; close some, or raise network.connections, or the limit of open files"
             }
         }
     }

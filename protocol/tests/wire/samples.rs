@@ -24,7 +24,7 @@ pub(crate) const PROCESS: Process = Process { log: 0x1112_1314_1516_1718, epoch:
 pub(crate) const EARLIER_PROCESS: Process =
     Process { log: 0x1112_1314_1516_1718, epoch: 3, start: 0x3132_3334_3536_3738 };
 
-pub(crate) const UNWELCOME: [UnwelcomeReason; 9] = [
+pub(crate) const UNWELCOME: [UnwelcomeReason; 10] = [
     UnwelcomeReason::StaleProcess,
     UnwelcomeReason::Copy,
     UnwelcomeReason::OtherLog,
@@ -34,6 +34,7 @@ pub(crate) const UNWELCOME: [UnwelcomeReason; 9] = [
     UnwelcomeReason::WrongRole,
     UnwelcomeReason::NoCommonVersion,
     UnwelcomeReason::NotUnderstood,
+    UnwelcomeReason::TooManyClients,
 ];
 
 pub(crate) const REASONS: [Reason; 18] = [

@@ -18,8 +18,8 @@ use crate::processes::Launch;
 /// Connections that are not read.
 const DEAF: u128 = 48;
 
-/// Answers of two MiB that each asks for at first, ...
-const ASKED_AT_ONCE: u32 = 8;
+/// Answers of two MiB that each asks for at first, every other one from both participants, ...
+const ASKED_AT_ONCE: u32 = 40;
 
 /// ... and then one by one, so that it is memory that they take, and not the processor.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -70,7 +70,8 @@ async fn ask_and_do_not_read(address: String, number: u128, tag: String) {
             let mut left_at_once = ASKED_AT_ONCE;
             while written.is_ok() {
                 asked += 1;
-                let scan = Transaction::new().scan(format!("row/{{{tag}}}/"), format!("row/{{{tag}}}0"), 0);
+                let end = if asked.is_multiple_of(2) { format!("row/{{{tag}}}0") } else { "row0".to_owned() };
+                let scan = Transaction::new().scan(format!("row/{{{tag}}}/"), end, 0);
                 let operations = scan.operations().to_vec();
                 let submit = Submit { txn: TxnId(asked), deadline_ms: 5_000, operations };
                 written = stream.write_all(&single(&Message::Client(ClientMessage::Submit(submit)))).await;

@@ -1,5 +1,8 @@
 //! Large transactions: more than a thousand clients, each with half a MiB at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use client::Transaction;
 
@@ -18,6 +21,9 @@ const CLIENTS_USUAL: [usize; 2] = [8, 32];
 
 const CLIENTS: usize = 1_600;
 
+/// What they write: live data of 400 MiB at each participant.
+const KEYS: u64 = 1_600;
+
 pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
     stage.start(2, |_| Launch::default());
     let tags = stage.tags();
@@ -33,14 +39,21 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), Trouble> {
 fn press(clients: usize, tags: Vec<String>) -> impl AsyncFnOnce(Hands) + Send + 'static {
     async move |hands: Hands| {
         let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
+        let next = Arc::new(AtomicU64::new(0));
         let mut shared = hands.connect().await;
         for number in 0..clients {
             if number % CLIENTS_PER_CONNECTION == 0 {
                 shared = hands.connect().await;
             }
-            let keys: Vec<String> = tags.iter().map(|tag| format!("large/{{{tag}}}/{number}")).collect();
-            let value = value.clone();
-            let put = move |_| keys.iter().fold(Transaction::new(), |put, key| put.put(key.clone(), value.clone()));
+            let (tags, value) = (tags.clone(), value.clone());
+            let next = Arc::clone(&next);
+            // However many clients there are, and whoever of them is served, all keys are written in turn: what a log has to
+            // move on, because it is live and was not written for long, is as much in each case.
+            let put = move |_| {
+                let key = next.fetch_add(1, Ordering::Relaxed) % KEYS;
+                let put = |put: Transaction, tag| put.put(format!("large/{{{tag}}}/{key}"), value.clone());
+                tags.iter().fold(Transaction::new(), put)
+            };
             tokio::spawn(hands.clone().keep_asking(shared.clone(), put));
         }
         let beside = hands.connect().await;

@@ -1,8 +1,13 @@
 //! The limit of open files: what the log needs is set aside before the first connection.
 
-use client::{Client, Options, Outcome, Transaction};
+use std::time::Duration;
+
+use client::{Client, ClientError, Options, Outcome, Transaction};
 use tests::processes::Cluster;
 use tests::transfers::connect;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::processes::{account_at, run};
 
@@ -16,16 +21,23 @@ const IDLE_MAX: usize = 80;
 const VALUES: u32 = 100;
 const VALUE_BYTES: usize = 256 << 10;
 
-/// Connects clients that do nothing until one is refused.
-async fn idle_until_refused(address: &str) -> Vec<Client> {
+/// Connects a client that asks for the node's figures, and then does nothing.
+async fn connect_idle(address: &str) -> Result<Client, ClientError> {
+    let options = Options { deadline: Duration::from_secs(2), ..Options::default() };
+    let client = Client::connect(address, options).await?;
+    client.stats().await.map(|_figures| client)
+}
+
+/// Connects clients until one is refused, and says why it was.
+async fn idle_until_refused(address: &str) -> (Vec<Client>, String) {
     let mut idle = Vec::new();
     while idle.len() < IDLE_MAX {
-        match Client::connect(address, Options::default()).await {
+        match connect_idle(address).await {
             Ok(client) => idle.push(client),
-            Err(_) => break,
+            Err(error) => return (idle, error.to_string()),
         }
     }
-    idle
+    (idle, String::new())
 }
 
 async fn put(client: &Client, key: String, value: Vec<u8>) {
@@ -54,7 +66,7 @@ fn idle_connections_leave_the_log_what_it_needs() {
         let mut idle = Vec::new();
         for place in 0..=2 {
             let address = cluster.node(place).address.clone();
-            let there = idle_until_refused(&address).await;
+            let (there, _why) = idle_until_refused(&address).await;
             assert!((4..IDLE_MAX).contains(&there.len()), "{} idle connections at node {place}", there.len());
             idle.extend(there);
         }
@@ -65,10 +77,49 @@ fn idle_connections_leave_the_log_what_it_needs() {
     });
     for node in cluster.nodes() {
         let log = node.log();
-        assert!(log.contains("connection refused: as many are open as"), "{}", node.name);
+        assert!(
+            log.contains("network.connections and the limit of open files allow"),
+            "{}: nothing is said of what is refused",
+            node.name
+        );
         assert!(log.contains("open_files_max=64"), "{}: what holds is not said:\n{log}", node.name);
         assert!(node.terminate().success(), "{}:\n{log}", node.name);
     }
+}
+
+#[test]
+fn idle_clients_and_strangers_do_not_keep_a_coordinator_out() {
+    const CONNECTIONS: usize = 8;
+    let mut cluster = Cluster::start(1, &["--network-connections", "8"]);
+    assert!(cluster.coordinator.terminate().success());
+    let participant = cluster.participants[0].address.clone();
+    run(async {
+        let (idle, why) = idle_until_refused(&participant).await;
+        assert_eq!(idle.len(), CONNECTIONS * 3 / 4);
+        assert!(why.contains("too-many-clients"), "{why}");
+        // They say nothing, and come again when they are closed.
+        let strangers: Vec<_> = (0..2 * CONNECTIONS)
+            .map(|_| {
+                let participant = participant.clone();
+                tokio::spawn(async move {
+                    loop {
+                        if let Ok(mut stranger) = TcpStream::connect(&participant).await {
+                            while stranger.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {}
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cluster.coordinator.start();
+        let client = connect(&cluster.coordinator.address).await;
+        put(&client, "first".to_owned(), vec![1]).await;
+        strangers.iter().for_each(JoinHandle::abort);
+        drop(idle);
+    });
+    let log = cluster.participants[0].log();
+    assert!(log.contains("had not said hello yet"), "nobody made room:\n{log}");
 }
 
 #[test]

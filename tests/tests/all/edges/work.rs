@@ -265,3 +265,74 @@ fn answers_that_are_not_taken_stop_the_work_that_makes_more() {
     alone.kept.effects(|effects| alone.machine.tick(looks_at, effects));
     assert!(has_read_all(&work(&mut alone).0, 1));
 }
+
+// ---- answers that wait for others
+
+fn audit(txn: u128) -> Message {
+    let scan = Operation::Scan { start: Bytes::new(), end: Bytes::new(), limit: 0, of: ScanOf::Rows };
+    submit(txn, vec![scan])
+}
+
+/// A participant reads a row of so many bytes; what the coordinator then says.
+fn read_row(
+    alone: &mut Alone<coordinator::Coordinator>,
+    participant: u32,
+    (txn, number): (u128, u32),
+    bytes: usize,
+) -> Vec<Message> {
+    let rows = vec![(Bytes::from(format!("row{participant}")), Bytes::from(vec![0; bytes]))];
+    let results = vec![protocol::OperationResult::Rows { rows, more: false }];
+    let attempt = Attempt { epoch: 1, number };
+    alone.tell(
+        NodeId::participant(participant),
+        Message::Commit(CommitMessage::VoteReadOnly { txn: TxnId(txn), attempt, results }),
+    )
+}
+
+#[test]
+fn what_is_expected_to_fit_in_memory_is_let_in_and_what_does_not_fit_after_all_is_read_again() {
+    const EACH_BYTES: usize = 1 << 20;
+    const SMALL: u128 = 100;
+    const LARGE: u128 = 200;
+    let mut alone = coordinator(&[1, 2], |config| config.prepare_timeout_us = 100_000_000);
+    let let_in = (1..=LARGE).filter(|txn| {
+        let said = ask(&mut alone, audit(*txn));
+        !matches!(said.as_slice(), [Message::Client(ClientMessage::Busy { .. })])
+    });
+    assert_eq!(let_in.count(), 32, "64 MiB, and a MiB is expected of each of two participants");
+    let mut alone = coordinator(&[1, 2], |config| config.prepare_timeout_us = 100_000_000);
+    for txn in 1..=SMALL {
+        ask(&mut alone, audit(txn));
+        read_row(&mut alone, 1, (txn, 1), 1);
+        let said = read_row(&mut alone, 2, (txn, 1), 1);
+        assert!(matches!(said.as_slice(), [Message::Client(ClientMessage::Committed { .. })]), "{said:?}");
+    }
+    let large = SMALL + 1..=SMALL + LARGE;
+    for txn in large.clone() {
+        let said = ask(&mut alone, audit(txn));
+        assert!(
+            matches!(said.as_slice(), [Message::Commit(CommitMessage::Prepare(_))]),
+            "they seem to be small: {said:?}"
+        );
+    }
+    let goes_on = |said: &[Message]| matches!(said, [Message::Commit(CommitMessage::Prepare(_))]);
+    let (kept, dropped): (Vec<u128>, Vec<u128>) =
+        large.partition(|txn| goes_on(&read_row(&mut alone, 1, (*txn, 1), EACH_BYTES)));
+    assert_eq!(kept.len(), 63, "as many as fit");
+    for txn in kept {
+        let said = read_row(&mut alone, 2, (txn, 1), EACH_BYTES - 100);
+        assert!(matches!(said.as_slice(), [Message::Client(ClientMessage::Committed { .. })]), "{said:?}");
+    }
+    let mut asked_again = 0;
+    while asked_again < dropped.len() {
+        let prepared = alone.wait().1;
+        asked_again += prepared.len();
+        for message in prepared {
+            let Message::Commit(CommitMessage::Prepare(prepare)) = message else { unreachable!("{message:?}") };
+            let txn = (prepare.txn.0, prepare.attempt.number);
+            read_row(&mut alone, 1, txn, EACH_BYTES);
+            let said = read_row(&mut alone, 2, txn, EACH_BYTES - 100);
+            assert!(matches!(said.as_slice(), [Message::Client(ClientMessage::Committed { .. })]), "{said:?}");
+        }
+    }
+}
