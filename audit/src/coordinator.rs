@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Attempt, Lsn, Position, Record, TxnId};
+use protocol::{Attempt, Index, Position, Record, TxnId};
 
 /// The facts.
 #[derive(Clone, Debug, Default)]
@@ -16,9 +16,9 @@ pub(crate) struct CoordinatorFacts {
     /// The latest position that each participant had told it before the checkpoint.
     pub(crate) stated: BTreeMap<u32, Position>,
     /// Every place of a decision that it may have told anyone, those of older ones that it logged again included.
-    pub(crate) told: BTreeSet<(Lsn, u64)>,
+    pub(crate) told: BTreeSet<Position>,
     /// Before here an operator has given up what is not there any more.
-    pub(crate) accepted_until: Lsn,
+    pub(crate) accepted_until: Index,
     pub(crate) events: usize,
 }
 
@@ -60,7 +60,7 @@ impl CoordinatorFacts {
                 self.remembered.extend(outcomes.into_iter().map(|outcome| (outcome.txn, outcome.attempt)));
             }
             Record::Stated(stated) => self.stated.extend(stated),
-            Record::StatedDecisions(stated) => self.told.extend(stated.into_iter().map(|(_, at)| (at.lsn, at.chain))),
+            Record::StatedDecisions(stated) => self.told.extend(stated.into_iter().map(|(_, at)| at)),
             Record::LossAccepted { until } => self.accepted_until = self.accepted_until.max(until),
             Record::Started { .. } | Record::Starts(_) | Record::Fenced { .. } | Record::Bins { .. } => {}
             Record::Prepared(_)
@@ -75,7 +75,7 @@ impl CoordinatorFacts {
 
     /// A checkpoint logs a decision again for those that have not acknowledged: the first record says more.
     fn decide(&mut self, txn: TxnId, attempt: Attempt, participants: Vec<(u32, Position)>, at: Position) {
-        self.told.insert((at.lsn, at.chain));
+        self.told.insert(at);
         let decisions = self.decided.entry(txn).or_default();
         if !decisions.iter().any(|decision| decision.attempt == attempt) {
             decisions.push(Decision { attempt, participants, is_finished: false });

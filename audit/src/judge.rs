@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Attempt, Lsn, Position, TxnId};
+use protocol::{Attempt, Index, Position, TxnId};
 
 use crate::coordinator::{CoordinatorFacts, Decision, Elsewhere};
 use crate::extent::{Coverage, Extent};
@@ -18,8 +18,8 @@ struct Judge<'a> {
     coordinators: BTreeMap<u32, (&'a CoordinatorFacts, &'a Extent)>,
     participants: BTreeMap<u32, (&'a ParticipantFacts, &'a Extent)>,
     not_given: BTreeSet<NodeName>,
-    /// Places that a finding names already.
-    named: BTreeSet<(u32, Lsn)>,
+    /// Records that a finding names already.
+    named: BTreeSet<(u32, Index)>,
     report: Report,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Judge<'a> {
         if let Fault::PromiseMissing { participant: NodeName::Participant(number), at, .. }
         | Fault::CommitMissing { participant: NodeName::Participant(number), at, .. } = fault
         {
-            self.named.insert((number, at.lsn));
+            self.named.insert((number, at.index));
         }
         if self.report.findings.len() < FINDINGS_MAX {
             self.report.findings.push(Finding { txn, attempt, by, fault });
@@ -142,10 +142,10 @@ impl<'a> Judge<'a> {
             }
             decision.is_finished.then_some(Fault::CommitMissing { participant, at: Position::UNKNOWN, log_end })
         } else {
-            match extent.coverage(at.lsn) {
+            match extent.coverage(at.index) {
                 // In a log whose loss was accepted the checkpoint dropped nothing there: it was gone before.
-                Coverage::Dropped if at.lsn >= facts.accepted_until => return self.report.untold.dropped += 1,
-                Coverage::Unread if at.lsn == Lsn(0) => return self.report.untold.dropped += 1,
+                Coverage::Dropped if at.index >= facts.accepted_until => return self.report.untold.dropped += 1,
+                Coverage::Unread if at.index == Index::ZERO => return self.report.untold.dropped += 1,
                 Coverage::Unread => return self.report.untold.unread += 1,
                 Coverage::Dropped | Coverage::Read | Coverage::Past => {
                     Some(Fault::PromiseMissing { participant, at, log_end })
@@ -167,15 +167,15 @@ impl<'a> Judge<'a> {
             let stands = |event: &&Event| event.kind == Kind::CommittedOnePhase;
             let here = facts.of(txn).iter().find(stands).map(|event| event.at);
             return match here {
-                Some(other) if at.is_known() && other != at && !facts.told.contains(&(at.lsn, at.chain)) => {
+                Some(other) if at.is_known() && other != at && !facts.told.contains(&at) => {
                     self.find(Some(txn), Some(elsewhere.attempt), by, Fault::OtherPromise { participant, at, other });
                 }
                 Some(_) | None => self.report.confirmed += 1,
             };
         }
-        match extent.coverage(at.lsn) {
-            Coverage::Dropped if at.lsn >= facts.accepted_until => self.report.untold.dropped += 1,
-            Coverage::Unread if at.lsn == Lsn(0) => self.report.untold.dropped += 1,
+        match extent.coverage(at.index) {
+            Coverage::Dropped if at.index >= facts.accepted_until => self.report.untold.dropped += 1,
+            Coverage::Unread if at.index == Index::ZERO => self.report.untold.dropped += 1,
             Coverage::Unread => self.report.untold.unread += 1,
             Coverage::Dropped | Coverage::Read | Coverage::Past => {
                 let fault = Fault::CommitMissing { participant, at, log_end: extent.end };
@@ -240,7 +240,7 @@ impl<'a> Judge<'a> {
             match self.coordinators.get(&coordinator).copied() {
                 Some((facts, _)) if facts.decided(txn, attempt) => self.report.confirmed += 1,
                 Some((_, extent)) if !extent.is_whole() => self.report.untold.unread += 1,
-                Some((_, extent)) if !extent.is_from_birth() => self.report.untold.dropped += 1,
+                Some((_, extent)) if !extent.is_from_birth => self.report.untold.dropped += 1,
                 Some(_) => self.find(Some(txn), Some(attempt), node, Fault::NotDecided { committed: node }),
                 None => {
                     self.not_given.insert(NodeName::Coordinator(coordinator));
@@ -308,8 +308,8 @@ impl<'a> Judge<'a> {
         for (number, (facts, _)) in self.coordinators.clone() {
             for (participant, at) in &facts.stated {
                 let Some((told, extent)) = self.participant(*participant) else { continue };
-                let is_here = told.told.contains(&(at.lsn, at.chain)) || at.lsn < told.accepted_until;
-                if !is_here && self.named.contains(&(*participant, at.lsn)) {
+                let is_here = told.told.contains(at) || at.index < told.accepted_until;
+                if !is_here && self.named.contains(&(*participant, at.index)) {
                     continue;
                 }
                 let (by, of) = (NodeName::Coordinator(number), NodeName::Participant(*participant));
@@ -324,14 +324,14 @@ impl<'a> Judge<'a> {
                     self.report.untold.not_given += 1;
                     continue;
                 };
-                let is_here = told.told.contains(&(at.lsn, at.chain)) || at.lsn < told.accepted_until;
+                let is_here = told.told.contains(at) || at.index < told.accepted_until;
                 self.judge_heard(by, of, *at, is_here, extent);
             }
         }
     }
 
     fn judge_heard(&mut self, by: NodeName, of: NodeName, at: Position, is_here: bool, extent: &Extent) {
-        match extent.coverage(at.lsn) {
+        match extent.coverage(at.index) {
             _ if is_here => self.report.confirmed += 1,
             Coverage::Dropped => self.report.untold.dropped += 1,
             Coverage::Unread => self.report.untold.unread += 1,
@@ -342,7 +342,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a place that was told is this one, as far as it was told.
+/// Whether a position that was told is this one, as far as it was told.
 fn is_same(told: Position, here: Position) -> bool {
-    told.lsn == Lsn(0) || (told.lsn == here.lsn && (told.chain == 0 || told.chain == here.chain))
+    !told.is_known() || told == here
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Position, Record, TxnId};
+use protocol::{Attempt, Index, Position, Record, TxnId};
 
 /// The facts.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +15,11 @@ pub(crate) struct ParticipantFacts {
     pub(crate) remembered: BTreeMap<TxnId, (Attempt, u32)>,
     /// Every place of a promise or a one-phase commit that it may have told anyone, those of older ones that it logged
     /// again included.
-    pub(crate) told: BTreeSet<(Lsn, u64)>,
+    pub(crate) told: BTreeSet<Position>,
     /// For each coordinator, the latest place of a decision that it has heard of.
     pub(crate) heard: BTreeMap<u32, Position>,
     /// Before here an operator has given up what is not there any more.
-    pub(crate) accepted_until: Lsn,
+    pub(crate) accepted_until: Index,
 }
 
 /// One step of a transaction.
@@ -48,7 +48,7 @@ impl ParticipantFacts {
             Record::Prepared(promise) => self.promise(&promise, at),
             Record::PreparedAgain { promise, first_at } => self.promise(&promise, first_at),
             Record::CommittedOnePhase(promise) => {
-                self.told.insert((at.lsn, at.chain));
+                self.told.insert(at);
                 self.push(promise.txn, Kind::CommittedOnePhase, promise.attempt, Some((promise.coordinator, at)));
             }
             Record::Committed { txn, attempt, decided_at } => {
@@ -63,7 +63,7 @@ impl ParticipantFacts {
                     outcomes.into_iter().map(|outcome| (outcome.txn, (outcome.attempt, outcome.coordinator)));
                 self.remembered.extend(remembered);
             }
-            Record::Stated(stated) => self.told.extend(stated.into_iter().map(|(_, at)| (at.lsn, at.chain))),
+            Record::Stated(stated) => self.told.extend(stated.into_iter().map(|(_, at)| at)),
             Record::StatedDecisions(stated) => {
                 stated.into_iter().for_each(|(coordinator, at)| self.hear(coordinator, at));
             }
@@ -81,7 +81,7 @@ impl ParticipantFacts {
     }
 
     fn promise(&mut self, promise: &Promise, at: Position) {
-        self.told.insert((at.lsn, at.chain));
+        self.told.insert(at);
         let (txn, attempt, coordinator) = (promise.txn, promise.attempt, promise.coordinator);
         let event = Event { kind: Kind::Promised, attempt, coordinator: Some(coordinator), at };
         // A checkpoint has logged it again.

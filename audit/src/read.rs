@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::{DirStorage, DumpItem, OpenError, RecordKind};
-use protocol::{Lsn, Position, Record, Role};
+use engine::{DirStorage, DumpItem, Lsn, OpenError, RecordKind};
+use protocol::{Index, Position, Record, Role};
 
 use crate::coordinator::CoordinatorFacts;
 use crate::extent::Extent;
@@ -70,14 +70,15 @@ pub(crate) enum Facts {
 }
 
 impl Log {
-    /// The log of a node, nothing of which was read yet; `begin` is where its checkpoint begins.
-    pub(crate) fn new(node: NodeName, cluster: u64, dir: String, begin: Lsn) -> Self {
+    /// The log of a node, nothing of which was read yet; whether it is read from its beginning, or else from a checkpoint.
+    pub(crate) fn new(node: NodeName, cluster: u64, dir: String, is_from_birth: bool) -> Self {
         let facts = match node {
             NodeName::Coordinator(_) => Facts::Coordinator(CoordinatorFacts::default()),
             NodeName::Participant(_) => Facts::Participant(ParticipantFacts::default()),
         };
-        let summary = NodeSummary { node, dir, records: 0, begin, end: begin, unread: Vec::new(), torn: None };
-        Self { summary, cluster, extent: Extent::new(begin), facts }
+        let (begin, end) = (Index::ZERO, Index::ZERO);
+        let summary = NodeSummary { node, dir, records: 0, begin, end, unread: Vec::new(), torn: None };
+        Self { summary, cluster, extent: Extent::new(is_from_birth), facts }
     }
 
     pub(crate) fn take(&mut self, at: Position, record: Record) {
@@ -95,32 +96,37 @@ impl Log {
         }
     }
 
-    fn skip(&mut self, from: Lsn, to: Lsn, why: String) {
-        self.extent.skip(from, to);
+    fn tell_unread(&mut self, why: String) {
         if self.summary.unread.len() < UNREAD_MAX {
             self.summary.unread.push(why);
         }
     }
 
-    /// Takes the next item; whether to go on.
-    fn item(&mut self, item: DumpItem) -> bool {
+    /// Takes the next item of a log whose checkpoint begins at `begin`; whether to go on.
+    fn item(&mut self, item: DumpItem, begin: Lsn) -> bool {
         match item {
-            DumpItem::Group(group) => self.extent.group(Lsn(group.end().0)),
-            DumpItem::Record { at, kind: RecordKind::Owner, payload } => {
-                let at = Position { lsn: Lsn(at.lsn.0), chain: at.chain };
+            DumpItem::Group(group) => self.extent.group(group.before.index),
+            DumpItem::Record { at, kind, payload } if kind.is_owners() => {
+                self.extent.record(at.position.index);
                 match Record::decode(payload) {
-                    Ok(record) => self.take(at, record),
+                    Ok(record) => self.take(at.position, record),
                     Err(error) => {
-                        let why = format!("the record at LSN {} is not one that this release knows: {error}", at.lsn);
-                        self.skip(at.lsn, Lsn(at.lsn.0 + 1), why);
+                        self.extent.lose(at.position.index);
+                        let lsn = Lsn::from(at.place);
+                        self.tell_unread(format!(
+                            "the record at LSN {lsn} is not one that this release knows: {error}"
+                        ));
                     }
                 }
             }
+            DumpItem::Record { at, kind: RecordKind::CheckpointBegin, .. } if Lsn::from(at.place) == begin => {
+                self.extent.checkpoint();
+            }
             DumpItem::Record { .. } => {}
             DumpItem::Skipped(skipped) => {
-                let (from, to) = (Lsn(skipped.from.0), Lsn(skipped.to.0));
-                let why = format!("{}: offset {} (LSN {from}): {}", skipped.file, skipped.offset, skipped.reason);
-                self.skip(from, to, why);
+                self.extent.skip();
+                let (file, offset, from, reason) = (skipped.file, skipped.offset, skipped.from, skipped.reason);
+                self.tell_unread(format!("{file}: offset {offset} (LSN {from}): {reason}"));
             }
             DumpItem::Torn(cut) => {
                 self.summary.torn =
@@ -146,21 +152,24 @@ pub fn read(dir: &Path) -> Result<Log, AuditError> {
         Some(Role::Participant) => NodeName::Participant(owner.node),
         Some(Role::Client) | None => return Err(no_owner()),
     };
-    let begin = Lsn(dump.begin().unwrap_or_default().0);
-    let mut log = Log::new(node, owner.cluster, dir.display().to_string(), begin);
+    let begin = dump.begin().unwrap_or_default();
+    let mut log = Log::new(node, owner.cluster, dir.display().to_string(), begin == Lsn::ZERO);
     for item in dump {
-        let end = log.extent.end;
-        match item.map(|item| log.item(item)) {
+        match item.map(|item| log.item(item, begin)) {
             Ok(true) => {}
             Ok(false) => {
                 let why =
                     format!("it holds more than {EVENTS_MAX} events since its checkpoint; the rest is not judged");
-                log.skip(end, end, why);
+                log.extent.skip();
+                log.tell_unread(why);
                 break;
             }
-            Err(error) => log.skip(end, end, error.to_string()),
+            Err(error) => {
+                log.extent.skip();
+                log.tell_unread(error.to_string());
+            }
         }
     }
-    log.summary.end = log.extent.end;
+    (log.summary.begin, log.summary.end) = (log.extent.begin, log.extent.end);
     Ok(log)
 }

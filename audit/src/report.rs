@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{Attempt, Lsn, Position, Role, TxnId};
+use protocol::{Attempt, Index, Position, Role, TxnId};
 
 /// A node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +63,8 @@ pub enum Fault {
         participant: NodeName,
         /// Where it stood.
         at: Position,
-        /// Where that log ends.
-        log_end: Lsn,
+        /// The last record of that log.
+        log_end: Index,
     },
     /// The participant committed another promise than the one that was voted on.
     OtherPromise {
@@ -82,8 +82,8 @@ pub enum Fault {
         node: NodeName,
         /// Where it stood.
         at: Position,
-        /// Where that log ends.
-        log_end: Lsn,
+        /// The last record of that log.
+        log_end: Index,
     },
     /// A participant has told that it committed, and does not know it any more.
     CommitMissing {
@@ -91,8 +91,8 @@ pub enum Fault {
         participant: NodeName,
         /// Where the record stood, if that was told.
         at: Position,
-        /// Where that log ends.
-        log_end: Lsn,
+        /// The last record of that log.
+        log_end: Index,
     },
 }
 
@@ -125,14 +125,14 @@ impl fmt::Display for Fault {
             Self::PromiseMissing { participant, at, log_end } => {
                 write!(
                     f,
-                    "{participant} had promised it at LSN {}, and has no such record; its log ends at {log_end}",
-                    at.lsn
+                    "{participant} had promised it at index {}, and has no such record; its log ends with index {log_end}",
+                    at.index
                 )
             }
             Self::OtherPromise { participant, at, other } => write!(
                 f,
-                "{participant} committed the promise at LSN {}, not the one at LSN {} that was voted on",
-                other.lsn, at.lsn
+                "{participant} committed the promise at index {}, not the one at index {} that was voted on",
+                other.index, at.index
             ),
             Self::RecordMissing { node, at, log_end } => {
                 let what = match node {
@@ -141,17 +141,20 @@ impl fmt::Display for Fault {
                 };
                 write!(
                     f,
-                    "{node} had told of a {what} at LSN {}, and has no such record; its log ends at {log_end}",
-                    at.lsn
+                    "{node} had told of a {what} at index {}, and has no such record; its log ends with index {log_end}",
+                    at.index
                 )
             }
             Self::CommitMissing { participant, at, log_end } if at.is_known() => write!(
                 f,
-                "{participant} had committed it at LSN {}, and has no such record; its log ends at {log_end}",
-                at.lsn
+                "{participant} had committed it at index {}, and has no such record; its log ends with index {log_end}",
+                at.index
             ),
             Self::CommitMissing { participant, log_end, .. } => {
-                write!(f, "{participant} has acknowledged it, and does not know of it; its log ends at {log_end}")
+                write!(
+                    f,
+                    "{participant} has acknowledged it, and does not know of it; its log ends with index {log_end}"
+                )
             }
         }
     }
@@ -194,10 +197,10 @@ pub struct NodeSummary {
     pub dir: String,
     /// Records read.
     pub records: u64,
-    /// From where: the begin of the last checkpoint, 0 if there was none.
-    pub begin: Lsn,
-    /// Up to where.
-    pub end: Lsn,
+    /// From where: the last record before the last checkpoint, 0 if there was none.
+    pub begin: Index,
+    /// Up to where: the last record.
+    pub end: Index,
     /// What could not be read, in words.
     pub unread: Vec<String>,
     /// What its end says of a group that was begun, if one was.

@@ -1,7 +1,7 @@
 //! Logs made of records, one for each thing that can be said of them.
 
 use protocol::record::{CommittedOutcome, Promise};
-use protocol::{Age, Attempt, Lsn, Position, Record, TxnId};
+use protocol::{Age, Attempt, Index, Position, Record, TxnId};
 
 use crate::report::Untold;
 use crate::{Fault, Log, NodeName, Report, judge};
@@ -12,8 +12,8 @@ const C1: NodeName = NodeName::Coordinator(1);
 const P1: NodeName = NodeName::Participant(1);
 const P2: NodeName = NodeName::Participant(2);
 
-fn at(lsn: u64) -> Position {
-    Position { lsn: Lsn(lsn), chain: lsn * 7 }
+fn at(index: u64) -> Position {
+    Position { index: Index(index), hash: index * 7 }
 }
 
 fn promise(attempt: Attempt) -> Promise {
@@ -43,7 +43,7 @@ fn aborted() -> Record {
 }
 
 fn decided(participants: &[(u32, u64)]) -> Record {
-    let participants = participants.iter().map(|(number, lsn)| (*number, at(*lsn))).collect();
+    let participants = participants.iter().map(|(number, index)| (*number, at(*index))).collect();
     Record::Decided { txn: TXN, attempt: ATTEMPT, digest: 7, participants }
 }
 
@@ -51,8 +51,8 @@ fn finished() -> Record {
     Record::Finished { txn: TXN }
 }
 
-fn elsewhere(lsn: u64) -> Record {
-    let (participant, committed_at) = (Some(1), at(lsn));
+fn elsewhere(index: u64) -> Record {
+    let (participant, committed_at) = (Some(1), at(index));
     Record::DecidedElsewhere { txn: TXN, attempt: ATTEMPT, digest: 7, participant, committed_at }
 }
 
@@ -60,13 +60,14 @@ fn remembered() -> Record {
     Record::Outcomes(vec![CommittedOutcome { txn: TXN, attempt: ATTEMPT, digest: 7, coordinator: 1 }])
 }
 
-/// A log that begins at `begin` and holds these records at these places; it ends at 1,000.
+/// A log that begins after `begin` and holds these records under these indices; its last one is 1,000.
 fn log_from(node: NodeName, begin: u64, records: &[(u64, Record)]) -> Log {
-    let mut log = Log::new(node, 7, node.to_string(), Lsn(begin));
-    for (lsn, record) in records {
-        log.take(at(*lsn), record.clone());
+    let mut log = Log::new(node, 7, node.to_string(), begin == 0);
+    log.extent.group(Index(begin));
+    for (index, record) in records {
+        log.take(at(*index), record.clone());
     }
-    log.extent.group(Lsn(1_000));
+    log.extent.record(Index(1_000));
     log
 }
 
@@ -140,10 +141,10 @@ fn a_promise_that_is_not_where_it_was_is_missing() {
     assert_eq!(faults(&[c1.clone(), log(P1, &[(100, prepared())])]), [""; 0]);
     assert_eq!(faults(&[c1.clone(), log(P1, &[(90, prepared())])]), ["promise-missing"]);
     assert_eq!(faults(&[c1.clone(), log(P1, &[])]), ["promise-missing"]);
-    let mut ends_before = Log::new(P1, 7, "p1".to_owned(), Lsn(0));
-    ends_before.extent.group(Lsn(50));
+    let mut ends_before = Log::new(P1, 7, "p1".to_owned(), true);
+    ends_before.extent.record(Index(50));
     let report = judged(&[c1.clone(), ends_before]);
-    assert_eq!(report.findings[0].fault, Fault::PromiseMissing { participant: P1, at: at(100), log_end: Lsn(50) });
+    assert_eq!(report.findings[0].fault, Fault::PromiseMissing { participant: P1, at: at(100), log_end: Index(50) });
     let again = Record::PreparedAgain { promise: promise(ATTEMPT), first_at: at(100) };
     assert_eq!(faults(&[c1, log_from(P1, 300, &[(310, again)])]), [""; 0]);
 }
@@ -163,7 +164,7 @@ fn an_acknowledged_commit_without_its_record_is_missing() {
 #[test]
 fn a_one_phase_commit_is_there_or_missing() {
     let c1 = log(C1, &[(10, elsewhere(100))]);
-    let one_phase = |lsn| log(P1, &[(lsn, Record::CommittedOnePhase(promise(ATTEMPT)))]);
+    let one_phase = |index| log(P1, &[(index, Record::CommittedOnePhase(promise(ATTEMPT)))]);
     assert_eq!(faults(&[c1.clone(), one_phase(100)]), [""; 0]);
     assert_eq!(faults(&[c1.clone(), one_phase(90)]), ["other-promise"]);
     assert_eq!(faults(&[c1.clone(), log(P1, &[])]), ["commit-missing"]);
@@ -209,9 +210,11 @@ fn what_a_checkpoint_or_the_retention_dropped_cannot_be_told() {
 #[test]
 fn what_may_stand_in_a_part_that_was_not_read_cannot_be_told() {
     let c1 = log(C1, &[(10, decided(&[(1, 100)]))]);
-    let mut p1 = Log::new(P1, 7, "p1".to_owned(), Lsn(0));
-    p1.extent.skip(Lsn(50), Lsn(150));
-    p1.extent.group(Lsn(1_000));
+    let mut p1 = Log::new(P1, 7, "p1".to_owned(), true);
+    p1.extent.record(Index(49));
+    p1.extent.skip();
+    p1.extent.group(Index(149));
+    p1.extent.record(Index(1_000));
     let report = judged(&[c1, p1]);
     assert_eq!((report.findings.len(), report.untold.unread), (0, 1));
 }
@@ -239,8 +242,8 @@ fn what_a_coordinator_has_heard_is_there_or_given_up() {
     let c1 = log(C1, &[(10, Record::Stated(vec![(1, at(100))]))]);
     assert_eq!(faults(&[c1.clone(), log(P1, &[(100, prepared()), (200, aborted())])]), [""; 0]);
     let report = judged(&[c1.clone(), log(P1, &[(90, prepared()), (200, aborted())])]);
-    assert_eq!(report.findings[0].fault, Fault::RecordMissing { node: P1, at: at(100), log_end: Lsn(1_000) });
-    let accepted = Record::LossAccepted { until: Lsn(900) };
+    assert_eq!(report.findings[0].fault, Fault::RecordMissing { node: P1, at: at(100), log_end: Index(1_000) });
+    let accepted = Record::LossAccepted { until: Index(900) };
     assert_eq!(faults(&[c1, log(P1, &[(910, accepted)])]), [""; 0]);
 }
 
@@ -266,13 +269,13 @@ fn what_a_participant_has_heard_is_there_or_given_up() {
     assert_eq!(checkpointed(Record::StatedDecisions(vec![(1, at(400))])).untold.dropped, 1);
     let kept = log_from(P1, 950, &[(960, Record::StatedDecisions(vec![(1, at(10))]))]);
     assert_eq!(faults(&[log(C1, &[]), kept.clone()]), ["record-missing"]);
-    assert_eq!(faults(&[log(C1, &[(910, Record::LossAccepted { until: Lsn(900) })]), kept]), [""; 0]);
+    assert_eq!(faults(&[log(C1, &[(910, Record::LossAccepted { until: Index(900) })]), kept]), [""; 0]);
 }
 
 #[test]
 fn what_was_given_up_is_named_after_a_checkpoint_too() {
     let c1 = log(C1, &[(10, decided(&[(1, 100)]))]);
-    let accepted = Record::LossAccepted { until: Lsn(900) };
+    let accepted = Record::LossAccepted { until: Index(900) };
     let checkpointed = |records: &[(u64, Record)]| judged(&[c1.clone(), log_from(P1, 950, records)]);
     assert_eq!(checkpointed(&[(960, accepted.clone())]).findings.len(), 1);
     assert_eq!(checkpointed(&[(960, accepted), (970, remembered())]).findings.len(), 0);
@@ -283,6 +286,6 @@ fn what_was_given_up_is_named_after_a_checkpoint_too() {
 fn logs_that_do_not_belong_together_are_refused() {
     let p1 = log(P1, &[]);
     assert!(judge(&[p1.clone(), p1.clone()]).is_err());
-    let other = Log::new(P2, 8, "p2".to_owned(), Lsn(0));
+    let other = Log::new(P2, 8, "p2".to_owned(), true);
     assert!(judge(&[p1, other]).unwrap_err().to_string().contains("0000000000000008"));
 }

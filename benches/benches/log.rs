@@ -37,7 +37,7 @@ fn checkpoint_if_due<D: Disk>(store: &mut Store<D>) {
 }
 
 fn append<D: Disk>(store: &mut Store<D>, record: &[u8; RECORD_BYTES]) -> Lsn {
-    store.append(&mut |into| into.extend_from_slice(record)).lsn
+    store.append(&mut |into| into.extend_from_slice(record)).place.into()
 }
 
 /// Only the appends are timed; or with `whole`, the groups' checksums and hand-over too.

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::{DirStorage, Options, Owner, Position, RecoveryReport, Storage, Store, Table, UringDisk, Worker};
+use engine::{DirStorage, Options, Owner, RecoveryReport, Storage, Store, Table, UringDisk, Worker};
 use participant::{Config, Participant};
 use protocol::message::{Hello, Prepare, PrepareMode};
 use protocol::{
-    Age, Attempt, ClusterId, CommitMessage, Effects, HandshakeMessage, Journal, Machine, Message, NodeId, Operation,
-    Origin, Outbox, Process, Record, Role, Room, Tick, TxnId,
+    Age, Attempt, ClusterId, CommitMessage, Effects, HandshakeMessage, Index, Journal, Logged, Machine, Message,
+    NodeId, Operation, Origin, Outbox, Process, Record, Role, Room, Tick, TxnId,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ fn on_ring<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Opens the log in `dir` and hands out what it holds.
-fn open(dir: &Path, table: Table, replay: &mut dyn FnMut(Position, Bytes)) -> (Store<UringDisk>, RecoveryReport) {
+fn open(dir: &Path, table: Table, replay: &mut dyn FnMut(Logged, Bytes)) -> (Store<UringDisk>, RecoveryReport) {
     let notify = Arc::new(Notify::new());
     let storage = Arc::new(DirStorage::open(dir).unwrap());
     let disk = UringDisk::new(Arc::clone(&storage), Arc::clone(&notify));
@@ -78,19 +78,15 @@ async fn write_log(dir: &Path, bytes: u64) {
     close(store).await;
 }
 
-fn position(at: Position) -> protocol::Position {
-    protocol::Position { lsn: protocol::Lsn(at.lsn.0), chain: at.chain }
-}
-
 struct StoreJournal<'a>(&'a mut Store<UringDisk>);
 
 impl Journal for StoreJournal<'_> {
-    fn append(&mut self, record: &Record) -> protocol::Position {
-        position(self.0.append(&mut |out| record.encode(out)))
+    fn append(&mut self, record: &Record) -> Logged {
+        self.0.append(&mut |out| record.encode(out))
     }
 
-    fn end(&self) -> protocol::Lsn {
-        protocol::Lsn(self.0.end().0)
+    fn end(&self) -> Index {
+        self.0.last()
     }
 
     fn room(&self) -> Room {
@@ -102,7 +98,7 @@ impl Journal for StoreJournal<'_> {
 struct Nobody;
 
 impl Outbox for Nobody {
-    fn post(&mut self, _to: NodeId, _gate: protocol::Lsn, message: &Message) {
+    fn post(&mut self, _to: NodeId, _gate: Index, message: &Message) {
         assert!(!matches!(message, Message::Commit(CommitMessage::VoteNo { .. })), "{message:?}");
     }
 
@@ -184,7 +180,7 @@ fn open_participant(dir: &Path) -> (Participant, Store<UringDisk>, RecoveryRepor
     let table = Table::new();
     let mut machine = new_participant(table.clone());
     let (mut store, report) = open(dir, table, &mut |at, payload| {
-        machine.replay(position(at), Record::decode(payload).unwrap());
+        machine.replay(at, Record::decode(payload).unwrap());
     });
     machine
         .start(

@@ -24,7 +24,7 @@ pub(crate) fn sentence(dir: &Path, error: &OpenError) -> String {
         OpenError::Io { .. }
         | OpenError::Corrupt { .. }
         | OpenError::Locked { .. }
-        | OpenError::NewerFormat { .. }
+        | OpenError::OtherFormat { .. }
         | OpenError::NotRegular { .. }
         | OpenError::BadOptions(_) => {
             let said = error.to_string();

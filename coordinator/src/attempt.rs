@@ -232,7 +232,7 @@ impl Coordinator {
         let Some(open) = self.close(txn) else { return };
         let (attempt, digest) = (open.attempt, open.digest);
         let decided = Record::Decided { txn, attempt, digest, participants: promised };
-        let decided_at = effects.log(&decided);
+        let decided_at = effects.log(&decided).position;
         let committed = Message::Client(ClientMessage::Committed { txn, results: Some(results) });
         open.clients.iter().for_each(|client| effects.send(*client, &committed));
         if let Record::Decided { participants, .. } = decided {

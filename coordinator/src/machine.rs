@@ -8,9 +8,9 @@ use protocol::limits::{DECIDED_BYTES_MAX, PARTICIPANTS_MAX};
 use protocol::record::CommittedOutcome;
 use protocol::routing::BinTable;
 use protocol::{
-    AdminMessage, ClientMessage, CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Machine,
-    Message, NodeId, Origin, Owed, Position, Process, Reason, Record, RecoveryMessage, Refusal, Retention, Role,
-    StartError, Tick, Timers, TxnId, Unwelcome, UnwelcomeReason,
+    AdminMessage, ClientMessage, CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Logged, Machine,
+    Message, NodeId, Origin, Owed, Process, Reason, Record, RecoveryMessage, Refusal, Retention, Role, StartError,
+    Tick, Timers, TxnId, Unwelcome, UnwelcomeReason,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -141,7 +141,7 @@ impl Coordinator {
 }
 
 impl Machine for Coordinator {
-    fn replay(&mut self, at: Position, record: Record) {
+    fn replay(&mut self, at: Logged, record: Record) {
         match record {
             Record::Started { epoch, start } => self.fencing.replay_start(epoch, start),
             Record::Starts(starts) => {
@@ -157,7 +157,7 @@ impl Machine for Coordinator {
             Record::Bins { owners } => self.bins = BinTable::from_owners(owners),
             Record::Decided { .. } | Record::DecidedAgain { .. } if planted!("decision-not-replayed") => {}
             Record::Decided { txn, attempt, digest, participants } => {
-                self.deliver_again(txn, Decision { attempt, digest, decided_at: at }, participants);
+                self.deliver_again(txn, Decision { attempt, digest, decided_at: at.position }, participants);
             }
             Record::DecidedAgain { txn, attempt, digest, participants, first_at } => {
                 self.deliver_again(txn, Decision { attempt, digest, decided_at: first_at }, participants);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use engine::{Lsn, Table};
+use engine::{Place, Table};
 
 const KEYS: u64 = 1_000_000;
 
@@ -20,7 +20,7 @@ fn fill(key_bytes: usize, value_bytes: usize, in_order: bool) {
         let number = if in_order { number } else { number.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
         let mut key = number.to_be_bytes().to_vec();
         key.resize(key_bytes, b'k');
-        table.apply(Lsn(0), 0, &key, Some(Bytes::from(vec![b'v'; value_bytes])));
+        table.apply(Place::default(), 0, &key, Some(Bytes::from(vec![b'v'; value_bytes])));
     }
     let measured = (taken() - before) / KEYS;
     let order = if in_order { "in order" } else { "in any order" };

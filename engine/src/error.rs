@@ -25,14 +25,17 @@ pub enum OpenError {
         /// Who tried to open it.
         expected: Owner,
     },
-    /// The directory was written by a later release.
-    #[error("{file}: format version {found} is newer than {supported}; open it with the release that wrote it")]
-    NewerFormat {
+    /// The directory was written by a release with another format.
+    #[error(
+        "{file}: the log has format version {found}, and this release reads version {supported} alone; \
+         open it with the release that wrote it"
+    )]
+    OtherFormat {
         /// The file that says so.
         file: String,
         /// Its version.
         found: u32,
-        /// The newest version that this release reads.
+        /// The version that this release reads.
         supported: u32,
     },
     /// Acknowledged data is damaged or missing.
@@ -92,7 +95,7 @@ impl OpenError {
             Self::Io { source, .. } => is_broken(source),
             Self::Locked { .. }
             | Self::WrongOwner { .. }
-            | Self::NewerFormat { .. }
+            | Self::OtherFormat { .. }
             | Self::BadOptions(_)
             | Self::NotRegular { .. } => false,
         }

@@ -8,9 +8,11 @@
 
 mod oracle;
 
+use seam::Position;
+
 use crate::bytesio::{get_u32, get_u64, put_u32, put_u64};
 use crate::error::OpenError;
-use crate::group::{self, Emit, Expect, Flaw, GroupInfo, GroupKind, HEADER_BYTES, RecordKind};
+use crate::group::{self, Emit, Expect, Flaw, GroupInfo, GroupKind, HEADER_BYTES, RecordInGroup, RecordKind};
 use crate::limits::{BLOCK_BYTES, GROUP_BYTES_MAX, SUPERBLOCK_BYTES};
 use crate::lsn::Lsn;
 use crate::segment::SegmentHeader;
@@ -62,7 +64,7 @@ pub fn group(input: &[u8]) -> bool {
     // As the scan does, which looks at every block.
     for at in (0..bytes.len()).step_by(BLOCK_BYTES) {
         if let Ok(info) = group::parse_header(&bytes[at..]) {
-            assert!(info.durable <= info.lsn && crc32c::crc32c(&bytes[at..at + 68]) == get_u32(&bytes[at..], 68..72));
+            assert!(info.durable <= info.lsn && crc32c::crc32c(&bytes[at..at + 84]) == get_u32(&bytes[at..], 84..88));
         }
     }
     slice_reads_back(body);
@@ -70,7 +72,7 @@ pub fn group(input: &[u8]) -> bool {
 }
 
 fn make_right(flags: Flags, bytes: &mut [u8]) {
-    let numbers = [(0, 0..8, u64::from_le_bytes(*b"asntGRP\x01")), (1, 8..16, LOG_ID), (2, 16..24, POSITION.0)];
+    let numbers = [(0, 0..8, u64::from_le_bytes(*b"asntGRP\x02")), (1, 8..16, LOG_ID), (2, 16..24, POSITION.0)];
     let more = [(3, 24..32, INCARNATION), (4, 40..48, CHAIN), (5, 48..56, POSITION.0)];
     for (bit, at, number) in numbers.into_iter().chain(more) {
         if flags.has(bit) {
@@ -87,11 +89,11 @@ fn make_right(flags: Flags, bytes: &mut [u8]) {
     let end = (HEADER_BYTES + get_u32(bytes, 32..36) as usize).next_multiple_of(BLOCK_BYTES);
     if flags.has(6) && end <= bytes.len() {
         let crc = oracle::payload_crc(&bytes[8..24], &bytes[HEADER_BYTES..end]);
-        put_u32(bytes, 64..68, crc);
+        put_u32(bytes, 80..84, crc);
     }
     if flags.has(7) {
-        let crc = crc32c::crc32c(&bytes[..68]);
-        put_u32(bytes, 68..72, crc);
+        let crc = crc32c::crc32c(&bytes[..84]);
+        put_u32(bytes, 84..88, crc);
     }
 }
 
@@ -100,12 +102,12 @@ fn reads_back(bytes: &[u8], info: &GroupInfo) {
     assert!(bytes.len() <= GROUP_BYTES_MAX && bytes.len().is_multiple_of(BLOCK_BYTES));
     let mut again = bytes.to_vec();
     again[..HEADER_BYTES].fill(0);
-    let GroupInfo { log_id, lsn, incarnation, length, records, chain, durable, kind, .. } = *info;
-    let fields = Emit { log_id, lsn, incarnation, length, records, chain, durable, kind };
+    let GroupInfo { log_id, lsn, incarnation, length, records, chain, durable, kind, before, .. } = *info;
+    let fields = Emit { log_id, lsn, incarnation, length, records, chain, durable, kind, before };
     let after = group::emit(&mut again, &fields);
     assert!(again == bytes && after == info.chain_after(), "a valid group is written otherwise");
     let mut records = vec![0; HEADER_BYTES];
-    let walked = group::records::<()>(bytes, info, &mut |offset, kind, payload| {
+    let walked = group::records::<()>(bytes, info, &mut |RecordInGroup { offset, kind, payload, .. }| {
         let at = records.len();
         group::begin_record(&mut records, kind);
         assert_eq!(offset, records.len());
@@ -116,7 +118,9 @@ fn reads_back(bytes: &[u8], info: &GroupInfo) {
         }
         Ok(())
     });
-    assert_eq!(walked.is_some(), oracle::records_fill(&bytes[HEADER_BYTES..][..length as usize], info.records));
+    let last = walked.map(|last| last.map(|last| (last.index.0, last.hash)));
+    let before = (before.index.0, before.hash);
+    assert_eq!(last, oracle::last_of(&bytes[HEADER_BYTES..][..length as usize], info.records, before).map(Ok));
     if walked.is_some() {
         assert!(records[HEADER_BYTES..] == bytes[HEADER_BYTES..records.len()], "valid records are written otherwise");
     }
@@ -150,8 +154,8 @@ fn damaged_group(body: &[u8]) -> bool {
     let length = (bytes.len() - HEADER_BYTES) as u32;
     bytes.resize(group::padded(bytes.len()), 0);
     let (lsn, durable, kind) = (POSITION, POSITION, GroupKind::Data);
-    let (log_id, incarnation, chain) = (LOG_ID, INCARNATION, CHAIN);
-    group::emit(&mut bytes, &Emit { log_id, lsn, incarnation, length, records: 1, chain, durable, kind });
+    let (log_id, incarnation, chain, before) = (LOG_ID, INCARNATION, CHAIN, Position::UNKNOWN);
+    group::emit(&mut bytes, &Emit { log_id, lsn, incarnation, length, records: 1, chain, durable, kind, before });
     let expect = Expect { log_id, lsn, incarnation, opened: lsn, chain };
     assert!(group::check(&bytes, &expect).is_ok());
     let at = get_u32(place, 0..4) as usize % bytes.len();
@@ -222,7 +226,7 @@ pub fn superblock(input: &[u8]) -> bool {
         file.truncate(length % file.len());
     }
     let copies = [0, 1].map(|copy| oracle::superblock_copy(&file, copy));
-    let newer = copies.iter().find_map(|copy| copy.newer);
+    let other = copies.iter().find_map(|copy| copy.other);
     let valid = || copies.iter().enumerate().filter(|(_, copy)| copy.valid);
     let chosen = superblock::choose(Some(&file), "superblock", flags.has(10));
     let is_accepted = chosen.is_ok();
@@ -231,16 +235,16 @@ pub fn superblock(input: &[u8]) -> bool {
             let copy = 1 - chosen.write_first;
             let again = chosen.superblock.emit();
             assert!(file[copy * SUPERBLOCK_BYTES..][..SUPERBLOCK_BYTES] == again, "a valid copy is written otherwise");
-            assert!(newer.is_none() && copies[copy].valid);
+            assert!(other.is_none() && copies[copy].valid);
             let best = valid().map(|(copy, found)| (found.sequence, 1 - copy)).max();
             assert_eq!(best, Some((chosen.superblock.sequence, chosen.write_first)));
             let rule = if valid().count() == 2 { Rule::SuperblockSound } else { Rule::SuperblockOneCopy };
             assert_eq!(chosen.rule, rule);
         }
         Ok(None) => panic!("a file that is there is a log or damaged"),
-        Err(OpenError::NewerFormat { found, .. }) => assert_eq!(Some(found), newer),
+        Err(OpenError::OtherFormat { found, .. }) => assert_eq!(Some(found), other),
         Err(OpenError::Corrupt { file, rule, .. }) => {
-            assert!(newer.is_none() && valid().count() == 0, "a valid copy is refused");
+            assert!(other.is_none() && valid().count() == 0, "a valid copy is refused");
             assert_eq!((file.as_str(), rule), ("superblock", Rule::SuperblockDamaged));
         }
         Err(other) => panic!("{other}"),

@@ -10,8 +10,9 @@ use planted::planted;
 use crate::bytesio::{get_u32, get_u64, put_u32, put_u64, take, take_u32};
 use crate::limits::{BLOCK_BYTES, GROUP_BYTES_MAX};
 use crate::lsn::Lsn;
+use crate::{Index, Position};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"asntGRP\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"asntGRP\x02");
 
 const AT_MAGIC: Range<usize> = 0..8;
 const AT_LOG_ID: Range<usize> = 8..16;
@@ -23,11 +24,13 @@ const AT_CHAIN: Range<usize> = 40..48;
 const AT_DURABLE: Range<usize> = 48..56;
 const AT_KIND: usize = 56;
 const AT_RESERVED: Range<usize> = 57..64;
-const AT_PAYLOAD_CRC: Range<usize> = 64..68;
-const AT_HEADER_CRC: Range<usize> = 68..72;
+const AT_INDEX: Range<usize> = 64..72;
+const AT_HASH: Range<usize> = 72..80;
+const AT_PAYLOAD_CRC: Range<usize> = 80..84;
+const AT_HEADER_CRC: Range<usize> = 84..88;
 
 /// Size of a group's header.
-pub(crate) const HEADER_BYTES: usize = 72;
+pub(crate) const HEADER_BYTES: usize = 88;
 
 /// Size of the head of a record: length and kind.
 pub(crate) const RECORD_HEAD_BYTES: usize = 5;
@@ -75,15 +78,27 @@ pub enum RecordKind {
     CheckpointBegin,
     /// The checkpoint whose begin it names is whole.
     CheckpointEnd,
+    /// The owner's bytes, which a checkpoint made it log again: it has no position.
+    OwnerAgain,
+    /// A repaired log goes on after the index that it names.
+    Resumed,
 }
 
 impl RecordKind {
+    /// Whether the owner wrote its bytes.
+    #[must_use]
+    pub fn is_owners(self) -> bool {
+        matches!(self, RecordKind::Owner | RecordKind::OwnerAgain)
+    }
+
     pub(crate) fn code(self) -> u8 {
         match self {
             RecordKind::Owner => 1,
             RecordKind::TableSlice => 2,
             RecordKind::CheckpointBegin => 3,
             RecordKind::CheckpointEnd => 4,
+            RecordKind::OwnerAgain => 5,
+            RecordKind::Resumed => 6,
         }
     }
 
@@ -93,6 +108,8 @@ impl RecordKind {
             2 => Some(RecordKind::TableSlice),
             3 => Some(RecordKind::CheckpointBegin),
             4 => Some(RecordKind::CheckpointEnd),
+            5 => Some(RecordKind::OwnerAgain),
+            6 => Some(RecordKind::Resumed),
             _ => None,
         }
     }
@@ -113,6 +130,8 @@ pub struct GroupInfo {
     pub durable: Lsn,
     /// What it is for.
     pub kind: GroupKind,
+    /// The position of the last record before it that has one.
+    pub before: Position,
     pub(crate) log_id: u64,
     pub(crate) chain: u64,
     payload_crc: u32,
@@ -162,30 +181,41 @@ fn payload_crc(log_id: u64, lsn: Lsn, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(payload_seed(log_id, lsn), payload)
 }
 
-/// The chain value at a record: `chain` before its group, and the payload's crc up to the record's end. Never 0.
-pub(crate) fn chain_at(chain: u64, crc: u32) -> u64 {
-    chain_next(chain, 0, crc).max(1)
+/// Follows the positions of a log record by record (`FORMAT.md`, "Position").
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Follower {
+    last: Position,
 }
 
-/// Follows a valid group record by record, for the chain value at each.
-pub(crate) struct Follower<'a> {
-    group: &'a [u8],
-    chain: u64,
-    crc: u32,
-    /// Up to where in the group the crc goes.
-    at: usize,
-}
-
-impl<'a> Follower<'a> {
-    pub(crate) fn new(group: &'a [u8], info: &GroupInfo) -> Follower<'a> {
-        Follower { group, chain: info.chain, crc: payload_seed(info.log_id, info.lsn), at: HEADER_BYTES }
+impl Follower {
+    /// After the record at `last`.
+    pub(crate) fn after(last: Position) -> Follower {
+        Follower { last }
     }
 
-    /// The chain value at the record that ends at `end`, which does not lie before an earlier one.
-    pub(crate) fn chain_at(&mut self, end: usize) -> u64 {
-        self.crc = crc32c::crc32c_append(self.crc, &self.group[self.at..end]);
-        self.at = end;
-        chain_at(self.chain, self.crc)
+    /// The position of the last record that has one.
+    pub(crate) fn last(&self) -> Position {
+        self.last
+    }
+
+    /// The position of the next record, or behind which one it stands if it is of a kind that has none; `None` if there cannot
+    /// be such a record here.
+    pub(crate) fn follow(&mut self, kind: RecordKind, payload: &[u8]) -> Option<Position> {
+        match kind {
+            RecordKind::Owner => {
+                self.last = (self.last.index < Index(u64::MAX)).then(|| self.last.next(payload))?;
+                Some(self.last)
+            }
+            RecordKind::Resumed => {
+                let last = Index(u64::from_le_bytes(payload.try_into().ok()?));
+                self.last = (last >= self.last.index).then(|| self.last.resumed(last))?;
+                Some(self.last.behind())
+            }
+            RecordKind::OwnerAgain
+            | RecordKind::TableSlice
+            | RecordKind::CheckpointBegin
+            | RecordKind::CheckpointEnd => Some(self.last.behind()),
+        }
     }
 }
 
@@ -199,6 +229,7 @@ pub(crate) struct Emit {
     pub(crate) chain: u64,
     pub(crate) durable: Lsn,
     pub(crate) kind: GroupKind,
+    pub(crate) before: Position,
 }
 
 /// Fills in the header of a padded group in place; returns the chain value after it.
@@ -223,6 +254,8 @@ pub(crate) fn emit_followed(group: &mut [u8], fields: &Emit, crc: u32) -> u64 {
     put_u64(group, AT_DURABLE, fields.durable.0);
     group[AT_KIND] = fields.kind.code();
     group[AT_RESERVED].fill(0);
+    put_u64(group, AT_INDEX, fields.before.index.0);
+    put_u64(group, AT_HASH, fields.before.hash);
     put_u32(group, AT_PAYLOAD_CRC, payload_crc);
     let header_crc = crc32c::crc32c(&group[..AT_HEADER_CRC.start]);
     put_u32(group, AT_HEADER_CRC, header_crc);
@@ -277,6 +310,7 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<GroupInfo, Flaw> {
         records: get_u32(head, AT_RECORDS),
         durable: Lsn(get_u64(head, AT_DURABLE)),
         kind,
+        before: Position { index: Index(get_u64(head, AT_INDEX)), hash: get_u64(head, AT_HASH) },
         log_id: get_u64(head, AT_LOG_ID),
         chain: get_u64(head, AT_CHAIN),
         payload_crc: get_u32(head, AT_PAYLOAD_CRC),
@@ -351,46 +385,63 @@ pub(crate) fn end_record(bytes: &mut [u8], at: usize) -> usize {
     length
 }
 
-/// Walks the records of a valid group: `visit(offset of the payload in the group, kind, payload)`.
+/// A record in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RecordInGroup<'a> {
+    /// Where its payload starts in the group.
+    pub(crate) offset: usize,
+    pub(crate) kind: RecordKind,
+    pub(crate) position: Position,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Walks the records of a valid group. Returns the position of the last one that has one, or what `visit` failed with;
 /// `None` if the records contradict the header: the writer was wrong, or a crc collided.
 pub(crate) fn records<'a, E>(
     group: &'a [u8],
     info: &GroupInfo,
-    visit: &mut dyn FnMut(usize, RecordKind, &'a [u8]) -> Result<(), E>,
-) -> Option<Result<(), E>> {
+    visit: &mut dyn FnMut(RecordInGroup<'a>) -> Result<(), E>,
+) -> Option<Result<Position, E>> {
     let end = HEADER_BYTES + info.length as usize;
     let mut rest = group.get(HEADER_BYTES..end)?;
+    let mut follower = Follower::after(info.before);
     for _ in 0..info.records {
         let length = take_u32(&mut rest)? as usize;
         let kind = RecordKind::from_code(*take(&mut rest, 1)?.first()?)?;
         let offset = end - rest.len();
         let payload = take(&mut rest, length)?;
-        if let Err(error) = visit(offset, kind, payload) {
+        let position = follower.follow(kind, payload)?;
+        if let Err(error) = visit(RecordInGroup { offset, kind, position, payload }) {
             return Some(Err(error));
         }
     }
-    rest.is_empty().then_some(Ok(()))
+    rest.is_empty().then(|| Ok(follower.last()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BEFORE: Position = Position { index: Index(5), hash: 55 };
+    const OWNERS: [&[u8]; 3] = [b"one", b"", b"three"];
+
     fn sample() -> (Vec<u8>, Expect) {
         let mut bytes = vec![0; HEADER_BYTES];
-        for payload in [&b"one"[..], b"", b"three"] {
+        let again = (RecordKind::OwnerAgain, &b"one"[..]);
+        let resumed = (RecordKind::Resumed, &[9, 0, 0, 0, 0, 0, 0, 0][..]);
+        for (kind, payload) in OWNERS.map(|payload| (RecordKind::Owner, payload)).into_iter().chain([again, resumed]) {
             let at = bytes.len();
-            begin_record(&mut bytes, RecordKind::Owner);
+            begin_record(&mut bytes, kind);
             bytes.extend_from_slice(payload);
             end_record(&mut bytes, at);
         }
         let length = (bytes.len() - HEADER_BYTES) as u32;
         bytes.resize(padded(bytes.len()), 0);
         let expect = Expect { log_id: 7, lsn: Lsn(8192), incarnation: 3, opened: Lsn(8192), chain: 99 };
-        let (kind, durable) = (GroupKind::Data, Lsn(8192));
+        let (kind, durable, before) = (GroupKind::Data, Lsn(8192), BEFORE);
         emit(
             &mut bytes,
-            &Emit { log_id: 7, lsn: expect.lsn, incarnation: 3, length, records: 3, chain: 99, durable, kind },
+            &Emit { log_id: 7, lsn: expect.lsn, incarnation: 3, length, records: 5, chain: 99, durable, kind, before },
         );
         (bytes, expect)
     }
@@ -399,15 +450,25 @@ mod tests {
     fn a_group_reads_back_as_it_was_written() {
         let (bytes, expect) = sample();
         let info = check(&bytes, &expect).unwrap();
-        assert_eq!((info.records, info.end()), (3, Lsn(8192 + 4096)));
+        assert_eq!((info.records, info.end(), info.before), (5, Lsn(8192 + 4096), BEFORE));
         let mut seen = Vec::new();
-        let walked = records::<()>(&bytes, &info, &mut |offset, kind, payload| {
-            seen.push((offset, kind, payload.to_vec()));
+        let walked = records::<()>(&bytes, &info, &mut |record| {
+            seen.push(record);
             Ok(())
         });
-        assert_eq!(walked, Some(Ok(())));
+        let [one, nothing, three] = OWNERS;
+        let first = BEFORE.next(one);
+        let last = first.next(nothing).next(three);
+        assert_eq!(walked, Some(Ok(last.resumed(Index(9)))));
+        let record = |offset, kind, position, payload| RecordInGroup { offset, kind, position, payload };
         let owner = RecordKind::Owner;
-        assert_eq!(seen, [(77, owner, b"one".to_vec()), (85, owner, Vec::new()), (90, owner, b"three".to_vec())]);
+        let owners = [(93, first, one), (101, first.next(nothing), nothing), (106, last, three)];
+        assert_eq!(seen[..3], owners.map(|(offset, position, payload)| record(offset, owner, position, payload)));
+        assert_eq!(seen[3], record(116, RecordKind::OwnerAgain, last.behind(), one));
+        assert_eq!(
+            seen[4],
+            record(124, RecordKind::Resumed, Position { index: Index(9), hash: 0 }, &[9, 0, 0, 0, 0, 0, 0, 0])
+        );
     }
 
     #[test]
@@ -446,6 +507,22 @@ mod tests {
     }
 
     #[test]
+    fn no_index_comes_twice_and_the_last_one_is_followed_by_none() {
+        let mut follower = Follower::after(BEFORE);
+        let index = |index: u64| index.to_le_bytes();
+        assert_eq!(follower.follow(RecordKind::Resumed, &index(4)), None);
+        assert_eq!(follower.follow(RecordKind::Resumed, &index(9)[..7]), None);
+        assert_eq!(follower.last(), BEFORE);
+        assert_eq!(follower.follow(RecordKind::Resumed, &index(5)), Some(BEFORE.behind()));
+        assert_eq!(follower.last(), BEFORE.resumed(Index(5)));
+        assert_eq!(
+            follower.follow(RecordKind::Resumed, &index(u64::MAX)),
+            Some(Position { index: Index(u64::MAX), hash: 0 })
+        );
+        assert_eq!(follower.follow(RecordKind::Owner, b"one"), None);
+    }
+
+    #[test]
     fn the_chain_stands_still() {
         assert_eq!(chain_next(0x0123_4567_89ab_cdef, 0x99aa_bbcc, 0xddee_ff11), 0xda3e_1d32_149b_2109);
     }
@@ -476,10 +553,19 @@ mod tests {
     #[test]
     fn a_group_may_be_as_long_as_groups_may_be_and_no_longer() {
         let (_, expect) = sample();
-        let (log_id, chain, kind) = (expect.log_id, expect.chain, GroupKind::Data);
+        let (log_id, chain, kind, before) = (expect.log_id, expect.chain, GroupKind::Data, BEFORE);
         let length = (GROUP_BYTES_MAX - HEADER_BYTES) as u32;
-        let fields =
-            Emit { log_id, lsn: expect.lsn, incarnation: 3, length, records: 1, chain, durable: expect.lsn, kind };
+        let fields = Emit {
+            log_id,
+            lsn: expect.lsn,
+            incarnation: 3,
+            length,
+            records: 1,
+            chain,
+            durable: expect.lsn,
+            kind,
+            before,
+        };
         let mut bytes = vec![0; GROUP_BYTES_MAX];
         emit(&mut bytes, &fields);
         bytes.resize(GROUP_BYTES_MAX + BLOCK_BYTES, 0);

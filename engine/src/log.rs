@@ -1,13 +1,14 @@
 //! The writer: records fill the open group, full groups wait in a queue, one group is in flight.
 //!
-//! Invariants: a group's position is fixed when it is opened and its header when it is closed, so a record's position and
-//! the chain value there are known when it is appended; groups are issued in the order of their positions, and the
+//! Invariants: a group's LSN is fixed when it is opened and its header when it is closed, so where a record lies is known
+//! when it is appended, and so is its position, which its group has no part in; groups are issued in the order of their LSNs, and the
 //! next only when the one before is durable, so the durable LSN that a group states is where the one before ends; after
 //! the first failed or short write nothing is issued any more. Not here: which file (`segments`), when (`store`).
 
 use std::collections::VecDeque;
 
 use planted::planted;
+use seam::{Index, Logged, Position};
 
 use crate::buffer::Buffer;
 use crate::error::{ADVICE_SHORT, LogError, advice};
@@ -15,7 +16,7 @@ use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RECORD_HEAD_BYTES, Recor
 use crate::limits::{
     BLOCK_BYTES, BUFFERS_MAX, GROUP_BYTES_MAX, RECORD_BYTES_MAX, RECORD_SLACK_BYTES, record_bytes_max,
 };
-use crate::lsn::{Lsn, Position};
+use crate::lsn::Lsn;
 use crate::pace::WritePace;
 use crate::segment::SegmentHeader;
 use crate::storage::Completion;
@@ -58,6 +59,8 @@ struct Closed {
     lsn: Lsn,
     end: Lsn,
     kind: GroupKind,
+    /// The last record in it or before it that has a position.
+    last: Index,
     /// Bytes that only fill up its last block.
     padding: u64,
     /// Where in its segment's file the write starts, in bytes.
@@ -69,6 +72,7 @@ struct Closed {
 struct InFlight {
     lsn: Lsn,
     end: Lsn,
+    last: Index,
     bytes: usize,
     kind: GroupKind,
 }
@@ -104,6 +108,11 @@ pub(crate) struct Log {
     closed_end: Lsn,
     durable: Lsn,
     end: Lsn,
+    /// The position of the last record, and of the last one in a closed group.
+    last: Position,
+    closed_last: Position,
+    /// Everything up to this record is durable.
+    stable: Index,
     /// Where the group that holds the last begin record lies, once it is closed.
     anchor: Option<Anchor>,
     last_kind: Option<GroupKind>,
@@ -120,8 +129,8 @@ impl Log {
         self.identity.incarnation
     }
 
-    /// A log whose next group goes to `tail` or past it, after the chain value there.
-    pub(crate) fn new(identity: Identity, tail: Lsn, chain: u64) -> Log {
+    /// A log whose next group goes to `tail` or past it, after the chain value there and the record at `last`.
+    pub(crate) fn new(identity: Identity, tail: Lsn, chain: u64, last: Position) -> Log {
         let mut pool = Vec::new();
         let open = open_group(&mut pool, &identity, tail);
         Log {
@@ -135,6 +144,9 @@ impl Log {
             closed_end: tail,
             durable: tail,
             end: tail,
+            last,
+            closed_last: last,
+            stable: last.index,
             anchor: None,
             last_kind: None,
             pool,
@@ -154,8 +166,18 @@ impl Log {
         self.durable
     }
 
+    /// The last record that has a position.
+    pub(crate) fn last(&self) -> Index {
+        self.last.index
+    }
+
+    /// The last record that has a position and is durable, with all before it.
+    pub(crate) fn stable(&self) -> Index {
+        self.stable
+    }
+
     /// Where the next byte would go, at the earliest.
-    pub(crate) fn position(&self) -> Lsn {
+    pub(crate) fn head(&self) -> Lsn {
         Lsn(self.open.lsn.0 + (self.open.buffer.len() - self.open.group_at) as u64)
     }
 
@@ -179,14 +201,15 @@ impl Log {
         self.anchor
     }
 
-    /// Appends a record whose payload `encode` appends to the vector it is given; returns the payload's position.
-    pub(crate) fn append(&mut self, kind: RecordKind, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Position {
+    /// Appends a record whose payload `encode` appends to the vector it is given; returns which record it is, and where its
+    /// payload lies.
+    pub(crate) fn append(&mut self, kind: RecordKind, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Logged {
         let bytes = self.open.buffer.tail();
         let at = bytes.len();
         group::begin_record(bytes, kind);
         encode(bytes);
         let length = group::end_record(bytes, at);
-        let slack = if kind == RecordKind::Owner { 0 } else { RECORD_SLACK_BYTES };
+        let slack = if kind.is_owners() { 0 } else { RECORD_SLACK_BYTES };
         assert!(length <= self.record_bytes_max + slack, "a record of {length} bytes exceeds the limit");
         self.open.records += 1;
         self.counts.records += 1;
@@ -197,13 +220,16 @@ impl Log {
         let content = self.open.buffer.content();
         let record = &content[content.len() - RECORD_HEAD_BYTES - length..];
         self.open.crc = crc32c::crc32c_append(self.open.crc, record);
-        self.end = self.position();
+        let counts = kind == RecordKind::Owner || planted!("again-counted") && kind == RecordKind::OwnerAgain;
+        let position = if counts { self.last.next(&record[RECORD_HEAD_BYTES..]) } else { self.last.behind() };
+        self.last = self.last.later(position);
+        self.end = self.head();
         let lsn = Lsn(self.end.0 - length as u64);
         if kind == RecordKind::CheckpointBegin {
             self.open.begin = Some(lsn);
             self.anchor = None;
         }
-        Position { lsn, chain: group::chain_at(self.chain, self.open.crc) }
+        Logged { position, place: lsn.into() }
     }
 
     /// Moves the last record, of `bytes` bytes with its head, out of the open group, which it does not fit.
@@ -267,7 +293,9 @@ impl Log {
             chain: self.chain,
             durable: self.closed_end,
             kind: group.kind,
+            before: self.closed_last,
         };
+        self.closed_last = self.last;
         self.chain = group::emit_followed(body, &fields, group.crc);
         self.closed_end = Lsn(group.lsn.0 + group_bytes as u64);
         // What waits behind another group takes no more memory than it has bytes.
@@ -281,6 +309,7 @@ impl Log {
             lsn: group.lsn,
             end: self.closed_end,
             kind: group.kind,
+            last: self.closed_last.index,
             padding: (group_bytes - HEADER_BYTES - length) as u64,
             offset: group.lsn.offset(identity.segment_bytes) - group.group_at as u64,
             buffer: group.buffer,
@@ -317,13 +346,13 @@ impl Log {
         if self.closed.is_empty() {
             self.close();
         }
-        let Closed { lsn, end, kind, padding, offset, buffer } =
+        let Closed { lsn, end, last, kind, padding, offset, buffer } =
             self.closed.pop_front().expect("there is a group to issue");
         self.queued_bytes -= buffer.len();
         self.counts.groups += 1;
         self.counts.bytes += buffer.len() as u64;
         self.counts.padding += padding;
-        self.in_flight = Some(InFlight { lsn, end, bytes: buffer.len(), kind });
+        self.in_flight = Some(InFlight { lsn, end, last, bytes: buffer.len(), kind });
         Issue { lsn, offset, buffer }
     }
 
@@ -334,6 +363,7 @@ impl Log {
         match completion.result {
             Ok(written) if written == group.bytes || planted!("short-write-taken") => {
                 self.durable = group.end;
+                self.stable = group.last;
                 self.pace.took(group.bytes, completion.elapsed_us);
                 self.group_bytes_max = self.pace.group_bytes();
                 self.last_kind = Some(group.kind);

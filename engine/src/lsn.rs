@@ -1,6 +1,9 @@
-//! Positions in the log's own endless address space. Not here: which file holds it (`segments`).
+//! Byte addresses in the log's own endless address space, which its owner knows as places. Not here: which record it is
+//! (`seam::Position`), which file holds it (`segments`).
 
 use std::fmt;
+
+use seam::Place;
 
 /// A byte position in the log. Positions grow for ever; segment `k` of size `S` covers `[k*S, (k+1)*S)`.
 ///
@@ -23,16 +26,16 @@ impl Lsn {
     }
 }
 
-/// Names a record of one history of one log: where it stands, and a value that covers all bytes of records up to its end.
-///
-/// A log that lost its newest groups and grew again may have another record at the same LSN; the chain value tells them
-/// apart. Two records at the same position are the same, after the same past.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Position {
-    /// The position of the payload's first byte.
-    pub lsn: Lsn,
-    /// The chain value before the record's group, and the crc of the group's records up to this one; never 0.
-    pub chain: u64,
+impl From<Lsn> for Place {
+    fn from(lsn: Lsn) -> Place {
+        Place::of_address(lsn.0)
+    }
+}
+
+impl From<Place> for Lsn {
+    fn from(place: Place) -> Lsn {
+        Lsn(place.address())
+    }
 }
 
 impl fmt::Display for Lsn {

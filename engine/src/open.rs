@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use planted::planted;
+use seam::Logged;
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::limits::{BLOCK_BYTES, SEGMENTS_MAX, SEGMENTS_MIN, SPARE_SEGMENTS_MAX, SUPERBLOCK_BYTES};
 use crate::log::{Identity, Log};
-use crate::lsn::{Lsn, Position};
+use crate::lsn::Lsn;
 use crate::options::{Options, segment_bytes_valid};
 use crate::recovery::{Cut, RecoveryReport, replay};
 use crate::segments::Segments;
@@ -37,7 +38,7 @@ pub(crate) fn open(
     options: &Options,
     storage: &Arc<dyn Storage>,
     table: &Table,
-    owner: &mut dyn FnMut(Position, Bytes),
+    owner: &mut dyn FnMut(Logged, Bytes),
 ) -> Result<Opened, OpenError> {
     if !segment_bytes_valid(options.segment_bytes) {
         let bytes = options.segment_bytes;
@@ -69,7 +70,7 @@ pub(crate) fn open(
     }
     table.attach(Arc::clone(storage), superblock.segment_bytes, superblock.segments.clone());
     table.set_floor(superblock.checkpoint.begin);
-    let tail = replay(storage, &superblock, table, owner, &mut report)?;
+    let (tail, last) = replay(storage, &superblock, table, owner, &mut report)?;
     table.set_durable(tail.lsn);
 
     // What was read may not be durable yet; it is handed out, so it must be.
@@ -103,7 +104,7 @@ pub(crate) fn open(
     let (spares, surplus, fresh_slot) = unlisted(disk, &superblock)?;
     let ready_through = superblock.segments.keys().next_back().copied().unwrap_or(0);
     Ok(Opened {
-        log: Log::new(identity, tail.lsn, tail.chain),
+        log: Log::new(identity, tail.lsn, tail.chain, last),
         segments: Segments::new(superblock.segment_bytes, options.segments_max, ready_through, spares, fresh_slot),
         ledger: Ledger::new(superblock, write_first),
         report,

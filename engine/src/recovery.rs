@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use planted::planted;
+use seam::{Logged, Position};
 
 use crate::error::OpenError;
-use crate::group::{self, Follower, RecordKind};
-use crate::lsn::{Lsn, Position};
+use crate::group::{self, GroupInfo, RecordInGroup, RecordKind};
+use crate::lsn::Lsn;
 use crate::options::Owner;
 use crate::scan::{Scanner, Tail};
 use crate::storage::Storage;
@@ -101,32 +102,67 @@ impl RecoveryReport {
     }
 }
 
-/// Hands out all records from the checkpoint to the tail.
+/// Checks that the groups of a log agree on the positions of the records before them.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct History {
+    /// After the last group, if it is known.
+    last: Option<Position>,
+}
+
+impl History {
+    /// Of a log that is read from its first group on, which no record stands before.
+    pub(crate) fn at_birth() -> History {
+        History { last: Some(Position::UNKNOWN) }
+    }
+
+    /// Of a log that is read from this checkpoint on.
+    pub(crate) fn from(superblock: &Superblock) -> History {
+        if superblock.checkpoint.begin == Lsn::ZERO { History::at_birth() } else { History::default() }
+    }
+
+    /// Takes the next group, whose last record with a position is at `last`; why not, if it contradicts the one before.
+    pub(crate) fn take(&mut self, info: &GroupInfo, last: Position) -> Result<(), String> {
+        let before = self.last.replace(last);
+        match before.filter(|before| *before != info.before) {
+            None => Ok(()),
+            Some(before) => Err(format!(
+                "the group says that it follows the record at position {}, and the log before it ends with the one at {before}",
+                info.before
+            )),
+        }
+    }
+
+    /// The position of the last record.
+    pub(crate) fn last(&self) -> Position {
+        self.last.unwrap_or_default()
+    }
+}
+
+/// Hands out all records from the checkpoint to the tail. Returns the position of the last one, too.
 pub(crate) fn replay(
     storage: &Arc<dyn Storage>,
     superblock: &Superblock,
     table: &Table,
-    owner: &mut dyn FnMut(Position, Bytes),
+    owner: &mut dyn FnMut(Logged, Bytes),
     report: &mut RecoveryReport,
-) -> Result<Tail, OpenError> {
+) -> Result<(Tail, Position), OpenError> {
     let mut scanner = Scanner::new(Arc::clone(storage), superblock.clone())?;
     let mut records = 0;
-    let mut earlier: Option<(Position, Bytes)> = None;
+    let mut history = History::from(superblock);
+    let mut earlier: Option<(Logged, Bytes)> = None;
     while let Some(info) = scanner.next_group()? {
         report.groups += 1;
         report.bytes += info.padded_bytes();
         let group = scanner.bytes(&info);
-        let mut follower = Follower::new(group, &info);
-        let mut take = |offset: usize, kind: RecordKind, payload: &[u8]| {
+        let mut take = |RecordInGroup { offset, kind, position, payload }: RecordInGroup<'_>| {
             let lsn = Lsn(info.lsn.0 + offset as u64);
             if lsn < superblock.checkpoint.begin {
                 return Ok(());
             }
             match kind {
-                RecordKind::Owner => {
+                RecordKind::Owner | RecordKind::OwnerAgain => {
                     records += 1;
-                    let chain = follower.chain_at(offset + payload.len());
-                    let (at, payload) = (Position { lsn, chain }, Bytes::copy_from_slice(payload));
+                    let (at, payload) = (Logged { position, place: lsn.into() }, Bytes::copy_from_slice(payload));
                     owner(at, payload.clone());
                     if planted!("record-replayed-twice")
                         && let Some((at, payload)) = earlier.replace((at, payload))
@@ -138,11 +174,14 @@ pub(crate) fn replay(
                 RecordKind::TableSlice => table.load(lsn, payload).ok_or(lsn),
                 // The superblock says which checkpoint holds; another one in the log is unfinished or its superblock
                 // was not written, and its slices repeat what the table holds already.
-                RecordKind::CheckpointBegin | RecordKind::CheckpointEnd => Ok(()),
+                RecordKind::CheckpointBegin | RecordKind::CheckpointEnd | RecordKind::Resumed => Ok(()),
             }
         };
         match group::records(group, &info, &mut take) {
-            Some(Ok(())) => {}
+            Some(Ok(last)) => {
+                let taken = history.take(&info, last);
+                taken.map_err(|reason| scanner.corrupt(info.lsn, Rule::HistoryContradicts, reason))?;
+            }
             Some(Err(lsn)) => {
                 let reason = "the table slice cannot be read".to_owned();
                 return Err(scanner.corrupt(lsn, Rule::RecordsContradict, reason));
@@ -170,5 +209,5 @@ pub(crate) fn replay(
             reason: format!("values live in segment {index}, which is not listed"),
         });
     }
-    Ok(tail)
+    Ok((tail, history.last()))
 }

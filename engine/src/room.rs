@@ -3,33 +3,11 @@
 //! Invariant: what [`Room`] allows leaves space for what is owed, and, where space lacks, for a checkpoint that gives back
 //! what was freed. Not here: the files that hold that space (`segments`).
 
+use seam::Room;
+
 use crate::limits::{
     BLOCK_BYTES, COMPACT_BYTES_MAX, RESERVE_CHECKPOINTS_DIVISOR, RESERVE_CHECKPOINTS_SEGMENTS, checkpoint_slice_bytes,
 };
-
-/// Which new promises may be made. Each level allows what those before it allow.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Room {
-    /// None: only what finishes earlier promises may be appended, until this changes by itself.
-    Nothing,
-    /// Those that take no more of the table's memory than they give back, and write no large value: deletes.
-    Deletes,
-    /// Those that take no more of the table than they give back, large values too: smaller values in place of others.
-    Smaller,
-    /// All.
-    Plenty,
-}
-
-/// What an owner will log to finish what it has promised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Owed {
-    /// Records that end promises, none longer than [`crate::limits::OWED_RECORD_BYTES_MAX`]. Each may need a group of its own.
-    pub records: usize,
-    /// What it logs again when a checkpoint begins, in bytes.
-    pub again_bytes: usize,
-    /// What it logs again after that, before the checkpoint ends, in bytes.
-    pub again_later_bytes: usize,
-}
 
 /// What is left of the log's space, and what is kept of it. In bytes.
 #[derive(Clone, Copy, Debug)]

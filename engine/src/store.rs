@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use planted::planted;
+use seam::{Index, Logged, Owed, Room};
 
 use crate::checkpoint::{Compaction, Phase, empty_segments, gain, victims};
 use crate::damaged::Damaged;
@@ -20,45 +21,17 @@ use crate::limits::{
     checkpoint_slice_bytes, record_bytes_max,
 };
 use crate::log::Log;
-use crate::lsn::{Lsn, Position};
+use crate::lsn::Lsn;
 use crate::open;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
-use crate::room::{Owed, Room, Space, files_behind, with_padding};
+use crate::room::{Space, files_behind, with_padding};
 use crate::scrub::{SealedSegments, SegmentPlace};
 use crate::segments::Segments;
+use crate::stats::Stats;
 use crate::storage::{Disk, Storage};
 use crate::table::{Moved, Table, Walk, WalkEnd};
 use crate::worker::{Job, Reply, Worker};
-
-/// Figures since the open, except where said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Groups written, seals included.
-    pub groups: u64,
-    /// Seals written.
-    pub seals: u64,
-    /// Records appended.
-    pub records: u64,
-    /// Bytes given to the disk for groups.
-    pub bytes: u64,
-    /// Bytes of these that only fill up blocks.
-    pub padding: u64,
-    /// Groups bypass the page cache.
-    pub direct: bool,
-    /// Segments that the log has now.
-    pub segments: usize,
-    /// Freed segment files kept for reuse now.
-    pub spares: usize,
-    /// Checkpoints finished.
-    pub checkpoints: u64,
-    /// Segments freed.
-    pub freed: u64,
-    /// Log since the last checkpoint's begin now, in bytes.
-    pub since_checkpoint: u64,
-    /// Which opening of the log this is, from 1.
-    pub opening: u64,
-}
 
 /// How far a clean stop is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +92,7 @@ impl<D: Disk> Store<D> {
         disk: D,
         worker: Worker,
         table: Table,
-        replay: &mut dyn FnMut(Position, Bytes),
+        replay: &mut dyn FnMut(Logged, Bytes),
     ) -> Result<(Store<D>, RecoveryReport), OpenError> {
         let opened = open::open(&options, &storage, &table, replay)?;
         let superblock = opened.ledger.wanted();
@@ -158,14 +131,24 @@ impl<D: Disk> Store<D> {
     }
 
     /// Appends an owner's record: `encode` appends the payload to the vector that it is given and touches nothing
-    /// before. Returns where it stands; replay gives the same. After a failure the record goes nowhere.
+    /// before. Returns which record it is and where it lies; replay gives the same. After a failure the record goes nowhere.
     ///
     /// # Panics
     /// The payload exceeds [`Store::record_bytes_max`], or the log is being closed.
     #[inline]
-    pub fn append(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Position {
+    pub fn append(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Logged {
         assert!(self.closing == Closing::No, "nothing is appended after close_start");
         self.log.append(RecordKind::Owner, encode)
+    }
+
+    /// The same for what a checkpoint makes the owner log again: it has no position, so that the positions of a log do not
+    /// depend on its checkpoints.
+    ///
+    /// # Panics
+    /// As [`Store::append`].
+    pub fn append_again(&mut self, encode: &mut dyn FnMut(&mut Vec<u8>)) -> Logged {
+        assert!(self.closing == Closing::No, "nothing is appended after close_start");
+        self.log.append(RecordKind::OwnerAgain, encode)
     }
 
     /// Largest payload that `append` takes, in bytes.
@@ -174,7 +157,20 @@ impl<D: Disk> Store<D> {
         record_bytes_max(self.segment_bytes)
     }
 
-    /// The position just past the last record: what a message sent now must wait for.
+    /// The last record that has a position: what a message sent now must wait for. What was logged again repeats earlier
+    /// records, so no message waits for it.
+    #[must_use]
+    pub fn last(&self) -> Index {
+        self.log.last()
+    }
+
+    /// This record and all before it are durable.
+    #[must_use]
+    pub fn stable(&self) -> Index {
+        self.log.stable()
+    }
+
+    /// The LSN just past the last record.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.log.end()
@@ -201,7 +197,7 @@ impl<D: Disk> Store<D> {
 
     /// Bytes left in the log's files, without the end of a segment that may be too short for a record of this size.
     fn left_for(&self, record_bytes: u64) -> u64 {
-        let position = self.log.position();
+        let position = self.log.head();
         let left = self.segments.bytes_ahead(position, self.listed());
         let rest = self.segment_bytes - position.offset(self.segment_bytes);
         if rest < record_bytes && rest < left { left - rest } else { left }
@@ -267,7 +263,7 @@ impl<D: Disk> Store<D> {
         self.hear_worker()?;
         // What still waits to be written may need the next segment, in a clean stop too.
         if self.closing == Closing::No || self.log.is_busy() {
-            let position = self.log.position();
+            let position = self.log.head();
             let behind = files_behind(self.checkpoint_bytes(), self.segment_bytes, self.listed());
             self.segments.drive(self.now_us, position, behind, &self.ledger, &mut self.worker, &self.storage);
         }
@@ -392,7 +388,7 @@ impl<D: Disk> Store<D> {
         let decisions = self.segment_bytes / RESERVE_DECISIONS_DIVISOR + self.owed_bytes();
         let least = self.owed.map_or(0, |(owed, _)| owed.again_bytes as u64);
         let needed = if space.lacks { space.checkpoint } else { least };
-        self.segments.bytes_ahead(self.log.position(), self.listed()) > decisions + needed
+        self.segments.bytes_ahead(self.log.head(), self.listed()) > decisions + needed
     }
 
     /// Where space lacks: would a checkpoint give back more than it takes?
@@ -405,7 +401,7 @@ impl<D: Disk> Store<D> {
             return;
         }
         self.look_at_us = self.now_us + WORTH_LOOK_US;
-        let gain = gain(self.ledger.wanted(), &self.table, self.log.position(), &self.space());
+        let gain = gain(self.ledger.wanted(), &self.table, self.log.head(), &self.space());
         self.is_worth = gain >= self.segment_bytes / WORTH_SEGMENT_DIVISOR;
     }
 
@@ -413,15 +409,15 @@ impl<D: Disk> Store<D> {
         self.log.end().0.saturating_sub(self.checkpoint_begin.0)
     }
 
-    /// Begins a checkpoint. The owner must now, before anything else, append again all that it has not resolved and that
-    /// later records refer to, and use the new positions from here on. All that it applied to the table must be logged.
+    /// Begins a checkpoint. The owner must now, before anything else, `append_again` all that it has not resolved and that
+    /// later records refer to, and use the new places from here on. All that it applied to the table must be logged.
     ///
     /// # Panics
     /// A checkpoint is under way.
     pub fn checkpoint_begin(&mut self) {
         assert!(matches!(self.phase, Phase::Idle), "one checkpoint at a time");
         let compaction = Compaction::within(&self.space());
-        let begin = self.log.append(RecordKind::CheckpointBegin, &mut |_| ()).lsn;
+        let begin = Lsn::from(self.log.append(RecordKind::CheckpointBegin, &mut |_| ()).place);
         let superblock = self.ledger.wanted();
         let mut victims = victims(superblock, &self.table, begin, compaction);
         let begin_segment = begin.segment(self.segment_bytes);
@@ -461,7 +457,7 @@ impl<D: Disk> Store<D> {
             let at = self.log.append(RecordKind::TableSlice, &mut |into| into.extend_from_slice(&walk.bytes));
             self.to_move = self.to_move.saturating_sub(walk.moved.iter().map(Moved::bytes).sum());
             self.slices_logged += walk.pointer_bytes;
-            self.table.moved(at.lsn, &mut walk.moved);
+            self.table.moved(at.place.into(), &mut walk.moved);
         }
         !*table_done
     }

@@ -15,8 +15,8 @@ use crate::verdict::{self, CopyState, Rule, Verdict};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"asntSUP\x01");
 
-/// The format that this release writes and the newest that it reads.
-pub(crate) const VERSION: u32 = 1;
+/// The format version of the whole log: the one that this release writes, and the only one that it reads.
+pub(crate) const VERSION: u32 = 2;
 
 const AT_MAGIC: Range<usize> = 0..8;
 const AT_VERSION: Range<usize> = 8..12;
@@ -110,8 +110,8 @@ impl Superblock {
             return Err(CopyFlaw::Damaged);
         }
         let version = get_u32(bytes, AT_VERSION);
-        if version > VERSION {
-            return Err(CopyFlaw::Newer(version));
+        if version != VERSION {
+            return Err(CopyFlaw::OtherVersion(version));
         }
         let count = get_u32(bytes, AT_SEGMENTS) as usize;
         if count > SEGMENTS_MAX || !segment_bytes_valid(get_u64(bytes, AT_SEGMENT_BYTES)) {
@@ -143,14 +143,14 @@ impl Superblock {
             durable: Lsn(get_u64(bytes, AT_DURABLE)),
             segments,
         };
-        // No writer writes anything else: zeros where nothing stands, entries in order, no version 0.
+        // No writer writes anything else: zeros where nothing stands, entries in order.
         if superblock.emit() == bytes { Ok(superblock) } else { Err(CopyFlaw::Damaged) }
     }
 }
 
 enum CopyFlaw {
     Damaged,
-    Newer(u32),
+    OtherVersion(u32),
 }
 
 /// The superblock that holds, and what was found on the way.
@@ -179,8 +179,8 @@ pub(crate) fn choose(file: Option<&[u8]>, name: &str, segments_exist: bool) -> R
     };
     match (rule.verdict(), copies) {
         (Verdict::Refuse, None) => refuse("the superblock is missing although segments exist"),
-        (Verdict::Refuse, Some([Err(CopyFlaw::Newer(found)), _] | [_, Err(CopyFlaw::Newer(found))])) => {
-            Err(OpenError::NewerFormat { file: name.to_owned(), found, supported: VERSION })
+        (Verdict::Refuse, Some([Err(CopyFlaw::OtherVersion(found)), _] | [_, Err(CopyFlaw::OtherVersion(found))])) => {
+            Err(OpenError::OtherFormat { file: name.to_owned(), found, supported: VERSION })
         }
         (Verdict::Refuse, Some(_)) => refuse("neither copy of the superblock is valid"),
         (Verdict::Accept | Verdict::Ignore | Verdict::Cut, copies) => {
@@ -196,7 +196,7 @@ fn state(copy: &Result<Superblock, CopyFlaw>) -> CopyState {
     match copy {
         Ok(_) => CopyState::Sound,
         Err(CopyFlaw::Damaged) => CopyState::Damaged,
-        Err(CopyFlaw::Newer(_)) => CopyState::Newer,
+        Err(CopyFlaw::OtherVersion(_)) => CopyState::OtherVersion,
     }
 }
 
@@ -254,18 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn two_damaged_copies_are_corruption_and_a_newer_format_is_named() {
+    fn two_damaged_copies_are_corruption_and_another_version_is_named() {
         let mut file = [sample(6).emit(), sample(6).emit()].concat();
         file[100] ^= 1;
         file[SUPERBLOCK_BYTES + 100] ^= 1;
         assert!(matches!(chosen(&file), Err(OpenError::Corrupt { .. })));
         assert!(matches!(chosen(&[]), Err(OpenError::Corrupt { .. })));
-        let mut copy = sample(6).emit();
-        put_u32(&mut copy, AT_VERSION, 2);
-        let crc = crc32c::crc32c(&copy[..AT_CRC.start]);
-        put_u32(&mut copy, AT_CRC, crc);
-        let file = [copy.clone(), copy].concat();
-        assert!(matches!(chosen(&file), Err(OpenError::NewerFormat { found: 2, .. })));
+        for version in [0, 1, 3] {
+            let mut copy = sample(6).emit();
+            put_u32(&mut copy, AT_VERSION, version);
+            let crc = crc32c::crc32c(&copy[..AT_CRC.start]);
+            put_u32(&mut copy, AT_CRC, crc);
+            // One copy is enough: the other one may be torn, or the last that an earlier release wrote.
+            for file in [[copy.clone(), sample(6).emit()], [sample(7).emit(), copy.clone()], [copy.clone(), copy]] {
+                let refused = chosen(&file.concat());
+                assert!(
+                    matches!(refused, Err(OpenError::OtherFormat { found, .. }) if found == version),
+                    "{refused:?}"
+                );
+            }
+        }
     }
 
     #[test]

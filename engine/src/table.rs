@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use seam::Place;
 
 use crate::error::TableError;
 use crate::limits::INLINE_VALUE_BYTES_MAX;
@@ -166,7 +167,7 @@ impl Table {
     ///
     /// # Panics
     /// A large value lies before the last checkpoint's begin: the owner did not log it again there.
-    pub fn apply(&self, at: Lsn, offset: u32, key: &[u8], value: Option<Bytes>) {
+    pub fn apply(&self, at: Place, offset: u32, key: &[u8], value: Option<Bytes>) {
         let mut inner = self.0.borrow_mut();
         let Some(value) = value else {
             if let Some(old) = inner.entries.remove(key) {
@@ -179,6 +180,7 @@ impl Table {
         if value.len() <= INLINE_VALUE_BYTES_MAX || inner.files.is_none() {
             return inner.set(key, Value::Inline(Bytes::copy_from_slice(&value)));
         }
+        let at = Lsn::from(at);
         assert!(at >= inner.floor, "a large value at {at} was not logged again at the checkpoint {}", inner.floor);
         let length = u32::try_from(value.len()).expect("a value is smaller than a record");
         let pointer = Pointer { lsn: Lsn(at.0 + u64::from(offset)), length, crc: crc32c::crc32c(&value) };

@@ -33,8 +33,8 @@ pub enum Rule {
     SuperblockOneCopy,
     /// Neither copy of the superblock is valid.
     SuperblockDamaged,
-    /// A copy of the superblock is of a later format.
-    SuperblockNewer,
+    /// A copy of the superblock is of another format version.
+    SuperblockOtherVersion,
     /// The log holds what the superblock would have to know of: it is an older one.
     SuperblockOld,
     /// The superblock names a checkpoint where no group can start, or in no listed segment.
@@ -59,6 +59,8 @@ pub enum Rule {
     DurableDamaged,
     /// A valid group whose records contradict its header.
     RecordsContradict,
+    /// A valid group that states another position of the record before it than that record has.
+    HistoryContradicts,
     /// A group that was begun here and never finished; nothing at or past it was durable.
     TornTail,
     /// Zeros, and nothing at or past here was durable.
@@ -71,13 +73,13 @@ pub enum Rule {
 
 impl Rule {
     /// Every row.
-    pub const ALL: [Rule; 22] = [
+    pub const ALL: [Rule; 23] = [
         Rule::NewLog,
         Rule::SuperblockMissing,
         Rule::SuperblockSound,
         Rule::SuperblockOneCopy,
         Rule::SuperblockDamaged,
-        Rule::SuperblockNewer,
+        Rule::SuperblockOtherVersion,
         Rule::SuperblockOld,
         Rule::CheckpointMisplaced,
         Rule::SegmentMissing,
@@ -90,6 +92,7 @@ impl Rule {
         Rule::OtherHistory,
         Rule::DurableDamaged,
         Rule::RecordsContradict,
+        Rule::HistoryContradicts,
         Rule::TornTail,
         Rule::EndOfLog,
         Rule::OldBlock,
@@ -105,7 +108,7 @@ impl Rule {
             Rule::SuperblockSound => "superblock-sound",
             Rule::SuperblockOneCopy => "superblock-one-copy",
             Rule::SuperblockDamaged => "superblock-damaged",
-            Rule::SuperblockNewer => "superblock-newer",
+            Rule::SuperblockOtherVersion => "superblock-other-version",
             Rule::SuperblockOld => "superblock-old",
             Rule::CheckpointMisplaced => "checkpoint-misplaced",
             Rule::SegmentMissing => "segment-missing",
@@ -118,6 +121,7 @@ impl Rule {
             Rule::OtherHistory => "other-history",
             Rule::DurableDamaged => "durable-damaged",
             Rule::RecordsContradict => "records-contradict",
+            Rule::HistoryContradicts => "history-contradicts",
             Rule::TornTail => "torn-tail",
             Rule::EndOfLog => "end-of-log",
             Rule::OldBlock => "old-block",
@@ -139,7 +143,7 @@ impl Rule {
             Rule::TornTail => Verdict::Cut,
             Rule::SuperblockMissing
             | Rule::SuperblockDamaged
-            | Rule::SuperblockNewer
+            | Rule::SuperblockOtherVersion
             | Rule::SuperblockOld
             | Rule::CheckpointMisplaced
             | Rule::SegmentMissing
@@ -149,7 +153,8 @@ impl Rule {
             | Rule::LogWentOn
             | Rule::OtherHistory
             | Rule::DurableDamaged
-            | Rule::RecordsContradict => Verdict::Refuse,
+            | Rule::RecordsContradict
+            | Rule::HistoryContradicts => Verdict::Refuse,
         }
     }
 }
@@ -167,8 +172,8 @@ pub(crate) enum CopyState {
     Sound,
     /// Not there, or not valid.
     Damaged,
-    /// Its checksum is right and its format later than this release's.
-    Newer,
+    /// Its checksum is right and its format version not this release's.
+    OtherVersion,
 }
 
 /// What becomes of the superblock: `copies` is `None` if there is no such file.
@@ -176,7 +181,7 @@ pub(crate) fn superblock(copies: Option<[CopyState; 2]>, segments_exist: bool) -
     match (copies, segments_exist) {
         (None, false) => Rule::NewLog,
         (None, true) => Rule::SuperblockMissing,
-        (Some([CopyState::Newer, _] | [_, CopyState::Newer]), _) => Rule::SuperblockNewer,
+        (Some([CopyState::OtherVersion, _] | [_, CopyState::OtherVersion]), _) => Rule::SuperblockOtherVersion,
         (Some([CopyState::Sound, CopyState::Sound]), _) => Rule::SuperblockSound,
         (Some([CopyState::Sound, CopyState::Damaged] | [CopyState::Damaged, CopyState::Sound]), _) => {
             Rule::SuperblockOneCopy
@@ -270,12 +275,13 @@ mod tests {
     const REACH: [Reach; 3] = [Reach::Below, Reach::Beyond, Reach::Later];
 
     /// The rules that no combination of `position` or `superblock` gives: they are about files and records.
-    const ELSEWHERE: [Rule; 5] = [
+    const ELSEWHERE: [Rule; 6] = [
         Rule::CheckpointMisplaced,
         Rule::SegmentMissing,
         Rule::SegmentSize,
         Rule::SegmentUnlisted,
         Rule::RecordsContradict,
+        Rule::HistoryContradicts,
     ];
 
     #[test]
@@ -310,7 +316,7 @@ mod tests {
                 reached.extend(REACH.map(|reach| position(found, next, reach)));
             }
         }
-        let copies = [CopyState::Sound, CopyState::Damaged, CopyState::Newer];
+        let copies = [CopyState::Sound, CopyState::Damaged, CopyState::OtherVersion];
         for exist in [false, true] {
             reached.insert(superblock(None, exist));
             for first in copies {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
-    DirStorage, DumpItem, OpenError, Options, Owner, Position, RecordKind, RecoveryReport, Storage, Store, Table,
+    DirStorage, DumpItem, Logged, OpenError, Options, Owner, RecordKind, RecoveryReport, Storage, Store, Table,
     UringDisk, Worker, dump,
 };
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ struct Node {
     notify: Arc<Notify>,
     started: Instant,
     report: RecoveryReport,
-    replayed: Vec<(Position, Bytes)>,
+    replayed: Vec<(Logged, Bytes)>,
 }
 
 fn open(dir: &Path) -> Result<Node, OpenError> {
@@ -30,7 +30,7 @@ fn open(dir: &Path) -> Result<Node, OpenError> {
     let worker = Worker::thread(Arc::clone(&notify)).unwrap();
     let options = Options { segment_bytes: 1 << 20, seal_idle: Duration::from_millis(2), ..Options::new(OWNER) };
     let mut replayed = Vec::new();
-    let mut replay = |lsn, payload| replayed.push((lsn, payload));
+    let mut replay = |at, payload| replayed.push((at, payload));
     let storage: Arc<dyn Storage> = storage;
     let (store, report) = Store::open(options, storage, disk, worker, Table::new(), &mut replay)?;
     Ok(Node { store, notify, started: Instant::now(), report, replayed })
@@ -128,7 +128,7 @@ fn large_values_are_read_through_the_map() {
         let mut node = open(temp.path()).unwrap();
         let value = Bytes::from(vec![7; 5000]);
         let at = node.store.append(&mut |into| into.extend_from_slice(&value));
-        node.store.table().apply(at.lsn, 0, b"key", Some(value.clone()));
+        node.store.table().apply(at.place, 0, b"key", Some(value.clone()));
         assert_eq!(node.store.table().stats().pending, 1);
         node.flush().await;
         assert_eq!(node.store.table().stats().pending, 0);

@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::inspect::{
-    Cause, Kind, Repair, RepairError, Soundness, Step, Target, Verified, corrupt, dump, dump_from, verify,
+    Accept, Cause, Kind, Repair, RepairError, Soundness, Step, Target, Verified, corrupt, dump, dump_from, verify,
 };
 use engine::{
-    DirStorage, DumpItem, Lsn, OpenError, Options, Owner, RecordKind, Rule, Storage, Store, Table, UringDisk, Worker,
+    DirStorage, DumpItem, Index, Logged, Lsn, OpenError, Options, Owner, Place, RecordKind, Rule, Storage, Store,
+    Table, UringDisk, Worker,
 };
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
 #[path = "inspect/files.rs"]
 mod files;
+#[path = "inspect/history.rs"]
+mod history;
 #[path = "inspect/losses.rs"]
 mod losses;
 
@@ -37,7 +40,7 @@ struct Node {
     table: Table,
 }
 
-fn apply(table: &Table, at: Lsn, payload: &Bytes) -> u64 {
+fn apply(table: &Table, at: Place, payload: &Bytes) -> u64 {
     table.apply(at, 9, &payload[8..9], Some(payload.slice(9..)));
     u64::from_le_bytes(payload[..8].try_into().unwrap())
 }
@@ -51,7 +54,7 @@ impl Node {
             Options { segment_bytes: SEGMENT_BYTES, seal_idle: Duration::from_millis(2), ..Options::new(OWNER) };
         let mut replayed = Vec::new();
         let table = Table::new();
-        let mut replay = |at: engine::Position, payload: Bytes| replayed.push(apply(&table, at.lsn, &payload));
+        let mut replay = |at: Logged, payload: Bytes| replayed.push(apply(&table, at.place, &payload));
         let storage: Arc<dyn Storage> = storage;
         let (store, _) = Store::open(options, storage, disk, Worker::inline(), table.clone(), &mut replay)?;
         Ok(Node { store, started: Instant::now(), replayed, table })
@@ -79,7 +82,7 @@ impl Node {
         let value = vec![id as u8 | 1; 3000];
         let payload = Bytes::from([&id.to_le_bytes()[..], &[key], &value].concat());
         let at = self.store.append(&mut |into| into.extend_from_slice(&payload));
-        apply(&self.table, at.lsn, &payload);
+        apply(&self.table, at.place, &payload);
         let end = self.store.end();
         self.until(|store| store.durable() >= end).await;
     }
@@ -326,7 +329,7 @@ fn a_damaged_value_before_the_checkpoint_is_found_although_the_log_opens() {
     let (_temp, dir) = sample();
     let first = everything(&dir).into_iter().find_map(|item| match item {
         DumpItem::Record { at, kind: RecordKind::Owner, payload } if payload[..8] == 19_u64.to_le_bytes() => {
-            Some(at.lsn)
+            Some(Lsn::from(at.place))
         }
         DumpItem::Record { .. } | DumpItem::Group(_) | DumpItem::Skipped(_) | DumpItem::Torn(_) => None,
     });
@@ -432,24 +435,30 @@ fn a_slice_may_point_into_a_freed_segment_only_if_its_key_was_written_again() {
 }
 
 /// The record of a test's owner with which a repaired log begins.
-fn acceptance(until: Lsn) -> Vec<u8> {
+fn acceptance(until: Index) -> Vec<u8> {
     [&999_u64.to_le_bytes()[..], &until.0.to_le_bytes()[..], &[1]].concat()
 }
 
-fn accepts(payload: &[u8]) -> Option<Lsn> {
+fn accepts(payload: &[u8]) -> Option<Index> {
     let (id, rest) = payload.split_first_chunk()?;
-    (u64::from_le_bytes(*id) == 999).then(|| Lsn(u64::from_le_bytes(*rest.first_chunk().unwrap())))
+    (u64::from_le_bytes(*id) == 999).then(|| Index(u64::from_le_bytes(*rest.first_chunk().unwrap())))
 }
 
-fn plan(dir: &Path, asked: Lsn) -> Result<Option<Repair>, RepairError> {
-    Repair::plan(dir, asked, &mut accepts, &mut |_| ())
+fn plan(dir: &Path, after: Lsn) -> Result<Option<Repair>, RepairError> {
+    Repair::plan(dir, Accept::After(after), &mut accepts, &mut |_| ())
 }
 
 /// No log comes so far.
 const NOWHERE: Lsn = Lsn(u64::MAX);
 
+/// The index of a record that has one.
+fn index_of(item: &DumpItem) -> Option<Index> {
+    let DumpItem::Record { at, .. } = item else { return None };
+    at.position.is_known().then_some(at.position.index)
+}
+
 fn is_sound(dir: &Path) -> bool {
-    matches!(plan(dir, NOWHERE), Err(RepairError::NoSuchPosition { .. }))
+    matches!(plan(dir, NOWHERE), Err(RepairError::Sound { .. }))
 }
 
 /// Makes a damaged copy of a log, by the first seed whose damage lies past the checkpoint; returns where it can be cut.
@@ -480,7 +489,9 @@ fn a_crash_between_any_two_steps_of_a_repair_leaves_the_damaged_log_or_the_repai
             copy(&broken, &dir);
             {
                 let mut lost = Vec::new();
-                let repair = Repair::plan(&dir, possible, &mut accepts, &mut |item| lost.push(item)).unwrap().unwrap();
+                let repair = Repair::plan(&dir, Accept::After(possible), &mut accepts, &mut |item| lost.push(item))
+                    .unwrap()
+                    .unwrap();
                 for step in &Step::ALL[..stop] {
                     repair.apply_step(*step, &backup, "loss-report-9.json", b"{}").unwrap();
                 }
@@ -512,18 +523,29 @@ fn a_repaired_log_goes_on_past_every_position_that_it_ever_had() {
     let dir = temp.path().join("repaired");
     let possible = damaged(&sound, &dir, Kind::Bit);
     let end = groups(&sound).last().unwrap().1;
+    let everything_given_out: Vec<Index> =
+        dump(&sound).unwrap().map(Result::unwrap).filter_map(|item| index_of(&item)).collect();
     let backup = temp.path().join("repaired.backup");
     let mut lost = Vec::new();
-    let mut repair = Repair::plan(&dir, possible, &mut accepts, &mut |item| lost.push(item)).unwrap().unwrap();
+    let mut repair =
+        Repair::plan(&dir, Accept::After(possible), &mut accepts, &mut |item| lost.push(item)).unwrap().unwrap();
     let made = repair.plan_made().clone();
     assert!(made.keep_to == possible && made.goes_on_at > end && made.damage.is_some());
-    repair.begin_with(&acceptance(made.goes_on_at));
+    repair.begin_with(&acceptance(made.goes_on_with));
     repair.apply(&backup, "loss-report-3.json", b"{}", &mut |_| ()).unwrap();
     drop(repair);
     assert_eq!(fs::read(dir.join("loss-report-3.json")).unwrap(), b"{}");
     assert_eq!(check(&dir).findings, []);
     assert!(is_sound(&dir));
     assert!(plan(&dir, possible).unwrap().is_none(), "a second time there is nothing to repair");
+    let of_records =
+        |dir: &Path| dump(dir).unwrap().map(Result::unwrap).filter_map(|item| index_of(&item)).collect::<Vec<_>>();
+    let indices = of_records(&dir);
+    let (resumed, before) = indices.split_last().unwrap();
+    assert_eq!(*resumed, made.goes_on_with);
+    assert!(
+        before.iter().max() < everything_given_out.iter().max() && *resumed > *everything_given_out.last().unwrap()
+    );
     let mut kept = ids(dump(&dir).unwrap().map(Result::unwrap));
     assert!(kept.remove(&999));
     let dropped = ids(lost.into_iter());
@@ -557,6 +579,10 @@ fn a_repair_is_refused_where_it_cannot_help_and_says_what_is_possible() {
     let refused = plan(&dir, Lsn(4096)).map(|repair| repair.is_some());
     let Err(RepairError::BeforeCheckpoint { least, .. }) = refused else { panic!("{refused:?}") };
     assert!(groups.iter().any(|&(_, end)| end == least));
+    // An index says nothing of where to cut; what is advised is possible.
+    let refused = Repair::plan(&dir, Accept::Until(Index(7)), &mut accepts, &mut |_| ()).map(|repair| repair.is_some());
+    let Err(RepairError::Damaged { possible, .. }) = refused else { panic!("{refused:?}") };
+    assert!(plan(&dir, possible).unwrap().is_some());
     let dir = temp.path().join("none");
     copy(&sound, &dir);
     let superblock = fs::File::options().write(true).open(dir.join("superblock")).unwrap();
@@ -571,24 +597,4 @@ fn a_repair_is_refused_where_it_cannot_help_and_says_what_is_possible() {
     fs::remove_file(dir.join("segment-0000")).unwrap();
     let refused = plan(&dir, NOWHERE).map(|repair| repair.is_some());
     assert!(matches!(refused, Err(RepairError::OlderSegment { index: 0, .. })), "{refused:?}");
-}
-
-#[test]
-fn a_repair_makes_a_missing_file_anew() {
-    let (temp, sound) = sample();
-    for (index, name) in ["segment-0000", "segment-0001", "segment-0002"].into_iter().enumerate() {
-        let dir = temp.path().join(format!("missing-{index}"));
-        copy(&sound, &dir);
-        fs::remove_file(dir.join(name)).unwrap();
-        let possible = match plan(&dir, NOWHERE) {
-            Err(RepairError::PastDamage { possible, .. }) => possible,
-            // A file before the checkpoint, or one that the log does not need.
-            Err(RepairError::OlderSegment { .. } | RepairError::CheckpointDamaged { .. }) | Ok(None) => continue,
-            other => panic!("{name}: {:?}", other.map(|repair| repair.is_some())),
-        };
-        let repair = plan(&dir, possible).unwrap().unwrap();
-        repair.apply(&temp.path().join(format!("backup-{index}")), "loss.json", b"{}", &mut |_| ()).unwrap();
-        drop(repair);
-        assert_eq!(check(&dir).soundness, Soundness::Sound, "{name}");
-    }
 }

@@ -326,12 +326,12 @@ fn only_this_log_at_this_place_says_what_was_durable() {
             .memory
             .edit_segment(0, |bytes| {
                 bytes.copy_within(3 * BLOCK as usize..4 * BLOCK as usize, at);
-                let header = &mut bytes[at..at + 72];
+                let header = &mut bytes[at..at + 88];
                 header[8] ^= log;
                 header[16..24].copy_from_slice(&stated.to_le_bytes());
                 header[48..56].copy_from_slice(&(5 * BLOCK).to_le_bytes());
-                let crc = crc32c::crc32c(&header[..68]);
-                header[68..72].copy_from_slice(&crc.to_le_bytes());
+                let crc = crc32c::crc32c(&header[..84]);
+                header[84..88].copy_from_slice(&crc.to_le_bytes());
             })
             .unwrap();
         let report = world.open().unwrap().report;

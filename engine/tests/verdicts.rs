@@ -27,7 +27,7 @@ fn open(world: &mut World) -> Vec<Rule> {
             assert!(rule.verdict() == Verdict::Refuse && !file.is_empty() && !reason.is_empty());
             vec![rule]
         }
-        Err(OpenError::NewerFormat { .. }) => vec![Rule::SuperblockNewer],
+        Err(OpenError::OtherFormat { .. }) => vec![Rule::SuperblockOtherVersion],
         Err(other) => panic!("{other}"),
     }
 }
@@ -83,9 +83,14 @@ fn superblocks(reached: &mut BTreeSet<Rule>) {
     assert!(world.memory.remove_superblock());
     reached.extend(open(&mut world));
 
-    let mut world = killed(2);
-    edit_superblock(&world, &|copy| copy[8] = 2);
-    reached.extend(open(&mut world));
+    // An earlier and a later one: its groups, which are of another layout, must not pass for torn ones.
+    for version in [1, 3] {
+        let mut world = killed(2);
+        edit_superblock(&world, &|copy| copy[8] = version);
+        let rules = open(&mut world);
+        assert_eq!(rules, [Rule::SuperblockOtherVersion], "version {version}");
+        reached.extend(rules);
+    }
 
     let mut world = killed(2);
     edit_superblock(&world, &|copy| copy[64..72].copy_from_slice(&8191_u64.to_le_bytes()));
@@ -200,14 +205,31 @@ fn groups(reached: &mut BTreeSet<Rule>) {
     // The last group's only record is of a kind that does not exist, under right checksums.
     let mut world = killed(3);
     edit(&world, 0, 3 * BLOCK, &mut |bytes| {
-        bytes[72 + 4] = 99;
-        let seed = crc32c::crc32c(&[&bytes[8..16], &bytes[16..24]].concat());
-        let payload = crc32c::crc32c_append(seed, &bytes[72..BLOCK]);
-        bytes[64..68].copy_from_slice(&payload.to_le_bytes());
-        let header = crc32c::crc32c(&bytes[..68]);
-        bytes[68..72].copy_from_slice(&header.to_le_bytes());
+        bytes[88 + 4] = 99;
+        make_right(bytes);
     });
     reached.extend(open(&mut world));
+
+    // The last group states another position of the record before it, under right checksums.
+    for at in [64, 72] {
+        let mut world = killed(3);
+        edit(&world, 0, 3 * BLOCK, &mut |bytes| {
+            bytes[at] ^= 1;
+            make_right(bytes);
+        });
+        let rules = open(&mut world);
+        assert!(rules.contains(&Rule::HistoryContradicts), "{rules:?}");
+        reached.extend(rules);
+    }
+}
+
+/// Makes the checksums of a group right that has one block.
+fn make_right(bytes: &mut [u8]) {
+    let seed = crc32c::crc32c(&[&bytes[8..16], &bytes[16..24]].concat());
+    let payload = crc32c::crc32c_append(seed, &bytes[88..BLOCK]);
+    bytes[80..84].copy_from_slice(&payload.to_le_bytes());
+    let header = crc32c::crc32c(&bytes[..84]);
+    bytes[84..88].copy_from_slice(&header.to_le_bytes());
 }
 
 fn ends(reached: &mut BTreeSet<Rule>) {

@@ -2,7 +2,7 @@
 //! two copies exist. They are written down as they pass; what follows from them the machines decide.
 
 use protocol::{
-    CommitMessage, HandshakeMessage, Link, Lsn, Message, NodeId, Outbox, Reason, RecoveryMessage, Role, Tick,
+    CommitMessage, HandshakeMessage, Index, Link, Message, NodeId, Outbox, Reason, RecoveryMessage, Role, Tick,
 };
 
 use crate::hub::Hub;
@@ -16,7 +16,7 @@ pub(crate) struct Watched<'a> {
 }
 
 impl Outbox for Watched<'_> {
-    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
+    fn post(&mut self, to: NodeId, gate: Index, message: &Message) {
         look_at_loss(self.hub, self.now, own(self.hub), to, message);
         self.peers.post(to, gate, message);
     }
@@ -91,8 +91,8 @@ fn look_at_loss(hub: &Hub, now: Tick, loser: NodeId, told: NodeId, message: &Mes
             withheld,
             "{to} {to_number} claims a record that the log of {of} {number} has lost, or never had; {of} {number} {stops}: \
              stop it, keep its data directory, and restore the newest copy, or give up what is lost with \
-             `assent wal repair --accept-loss-after {}`; if {to} {to_number} is the one that errs, see to it instead",
-            stated.lsn.0
+             `assent wal repair --accept-loss-until {}`; if {to} {to_number} is the one that errs, see to it instead",
+            stated.index
         );
     } else if let Message::Handshake(HandshakeMessage::Superseded { known }) = message
         && let Some(withheld) = hub.alarms.pass(now.0)

@@ -158,7 +158,7 @@ pub(crate) fn refused(config: &NodeConfig, error: &NodeError) {
             source:
                 OpenError::Locked { .. }
                 | OpenError::WrongOwner { .. }
-                | OpenError::NewerFormat { .. }
+                | OpenError::OtherFormat { .. }
                 | OpenError::NotRegular { .. }
                 | OpenError::BadOptions(_),
             ..

@@ -4,11 +4,11 @@
 //! A slice waits until the slice before is durable, or, if that wrote nothing, a moment: a turn must
 //! end in a park, or the disk would never see what it is to write.
 
-use engine::{Disk, Store};
-use protocol::{Effects, Machine, Outbox, Tick};
+use protocol::{Effects, Machine, Outbox, Place, Tick};
 
-use crate::journal::StoreJournal;
+use crate::journal::AgainJournal;
 use crate::limits::CHECKPOINT_PACE_US;
+use crate::log::{Checkpoints, Log};
 
 /// How far a checkpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Checkpoint {
         /// Whether the table has more.
         is_table_left: bool,
         /// The end of the log after the last slice.
-        slice_end: engine::Lsn,
+        slice_end: Place,
         /// When the next slice comes even if the last one wrote nothing.
         next_at: Tick,
     },
@@ -30,10 +30,10 @@ pub(crate) enum Checkpoint {
 
 impl Checkpoint {
     /// Whether to [`Checkpoint::advance`] now.
-    pub(crate) fn is_due<D: Disk>(&self, store: &Store<D>, now: Tick) -> bool {
+    pub(crate) fn is_due(&self, log: &impl Checkpoints, now: Tick) -> bool {
         match *self {
-            Self::Idle => store.checkpoint_due(),
-            Self::Running { slice_end, next_at, .. } => now >= next_at || store.durable() >= slice_end,
+            Self::Idle => log.is_checkpoint_due(),
+            Self::Running { slice_end, next_at, .. } => now >= next_at || log.durable_place() >= slice_end,
         }
     }
 
@@ -46,31 +46,31 @@ impl Checkpoint {
     }
 
     /// Begins, or does one slice, or ends.
-    pub(crate) fn advance<M: Machine, D: Disk>(
+    pub(crate) fn advance<M: Machine, L: Log + Checkpoints>(
         &mut self,
         now: Tick,
         machine: &mut M,
-        store: &mut Store<D>,
+        log: &mut L,
         outbox: &mut dyn Outbox,
     ) {
         let (machine_from, is_table_left) = match *self {
             Self::Idle => {
-                store.checkpoint_begin();
-                tracing::debug!(begin = %store.end(), "checkpoint begun");
-                (machine.checkpoint(0, &mut Effects::new(&mut StoreJournal(store), outbox)), true)
+                log.begin_checkpoint();
+                tracing::debug!(begin = log.end_place().address(), "checkpoint begun");
+                (machine.checkpoint(0, &mut Effects::new(&mut AgainJournal(log), outbox)), true)
             }
             Self::Running { machine_from: Some(from), is_table_left, .. } => {
-                (machine.checkpoint(from, &mut Effects::new(&mut StoreJournal(store), outbox)), is_table_left)
+                (machine.checkpoint(from, &mut Effects::new(&mut AgainJournal(log), outbox)), is_table_left)
             }
-            Self::Running { machine_from: None, is_table_left: true, .. } => (None, store.checkpoint_slice()),
+            Self::Running { machine_from: None, is_table_left: true, .. } => (None, log.log_slice()),
             Self::Running { machine_from: None, is_table_left: false, .. } => {
-                store.checkpoint_end();
-                tracing::debug!(end = %store.end(), "checkpoint written");
+                log.end_checkpoint();
+                tracing::debug!(end = log.end_place().address(), "checkpoint written");
                 *self = Self::Idle;
                 return;
             }
         };
         let next_at = now.plus_us(CHECKPOINT_PACE_US);
-        *self = Self::Running { machine_from, is_table_left, slice_end: store.end(), next_at };
+        *self = Self::Running { machine_from, is_table_left, slice_end: log.end_place(), next_at };
     }
 }

@@ -1,5 +1,5 @@
 //! The loop that runs a machine: take in all that has arrived, let the machine answer, write one
-//! group, let go what is durable.
+//! group, let go what is stable.
 //!
 //! Invariants:
 //! - one turn ends in a park of the thread: operations reach the kernel only then, so the driver is
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use engine::{Disk, Store};
 use planted::planted;
 use protocol::{AdminMessage, Effects, HandshakeMessage, Machine, Message, NodeId, Outbox, Role, Tick};
 use tokio::time::{Instant, Sleep};
@@ -29,9 +28,10 @@ use crate::connection::{CloseReason, Connection};
 use crate::error::NodeError;
 use crate::figures::Figures;
 use crate::hub::Hub;
-use crate::journal::{StoreJournal, lsn, owed};
+use crate::journal::TurnJournal;
 use crate::limits::{KEPT_QUEUE_ENTRIES_MAX, SWEEP_EVERY};
 use crate::links;
+use crate::log::{Checkpoints, Log, OnStore, Progress};
 use crate::memory::MemoryWatch;
 use crate::outbox::OPEN;
 use crate::peers::Peers;
@@ -42,9 +42,9 @@ use crate::stop::Stop;
 /// the loop runnable without a park.
 const TIMER_US_MIN: u64 = 1_000;
 
-pub(crate) struct Driver<M, D> {
+pub(crate) struct Driver<M, L> {
     pub(crate) hub: Rc<Hub>,
-    pub(crate) store: Store<D>,
+    pub(crate) log: L,
     pub(crate) machine: M,
     pub(crate) stop: Stop,
     /// Watches what the process takes; a coordinator's is bounded by its settings.
@@ -59,10 +59,10 @@ pub(crate) struct Driver<M, D> {
     turns: u64,
 }
 
-impl<M: Machine, D: Disk> Driver<M, D> {
+impl<M: Machine, L: Log + Checkpoints + OnStore> Driver<M, L> {
     pub(crate) fn new(
         hub: Rc<Hub>,
-        store: Store<D>,
+        log: L,
         machine: M,
         stop: Stop,
         hello_timeout: Duration,
@@ -71,7 +71,7 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     ) -> Self {
         Self {
             hub,
-            store,
+            log,
             machine,
             stop,
             memory: None,
@@ -106,22 +106,22 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     pub(crate) fn turn(&mut self) -> Result<Option<Tick>, NodeError> {
         self.turns += 1;
         let now = self.hub.clock.now();
-        self.store.owes(owed(self.machine.owes()));
+        self.log.owes(self.machine.owes());
         if let Some(memory) = &mut self.memory {
-            memory.look(now, self.store.table());
+            memory.look(now, self.log.store().table());
         }
         self.take_in(now);
         if self.machine.has_work() || self.machine.next_tick().is_some_and(|due| due <= now) {
             let mut peers = self.hub.peers.borrow_mut();
             let mut outbox = Watched { peers: &mut peers, hub: &self.hub, now };
-            self.machine.tick(now, &mut Effects::new(&mut StoreJournal(&mut self.store), &mut outbox));
+            self.machine.tick(now, &mut Effects::new(&mut TurnJournal(&mut self.log), &mut outbox));
         }
         links::tell_gone(&self.hub, &self.machine, now);
         self.flush(now)?;
-        self.scrub.serve(&mut self.store);
-        if self.checkpoint.is_due(&self.store, now) {
+        self.scrub.serve(self.log.store_mut());
+        if self.checkpoint.is_due(&self.log, now) {
             let mut peers = self.hub.peers.borrow_mut();
-            self.checkpoint.advance(now, &mut self.machine, &mut self.store, &mut *peers);
+            self.checkpoint.advance(now, &mut self.machine, &mut self.log, &mut *peers);
             drop(peers);
             self.flush(now)?;
         }
@@ -187,28 +187,28 @@ impl<M: Machine, D: Disk> Driver<M, D> {
     fn hand(&mut self, now: Tick, from: NodeId, message: Message, peers: &mut Peers) {
         if matches!(message, Message::Admin(AdminMessage::AskStats)) {
             // Figures promise nothing.
-            let stats = self.figures.stats(now, self.hub.hello, &self.store);
+            let stats = self.figures.stats(now, self.hub.hello, self.log.store());
             return peers.post(from, OPEN, &Message::Admin(AdminMessage::Stats(stats)));
         }
         self.figures.arrived(&message);
         look_at_arrived(&self.hub, now, from, &message);
-        let mut journal = StoreJournal(&mut self.store);
+        let mut journal = TurnJournal(&mut self.log);
         let mut outbox = Watched { peers, hub: &self.hub, now };
         self.machine.handle(now, from, message, &mut Effects::new(&mut journal, &mut outbox));
     }
 
     /// Takes what the disk has finished, starts the next group, and lets go what may leave.
     pub(crate) fn flush(&mut self, now: Tick) -> Result<(), NodeError> {
-        let durable = self.store.poll(now.0)?;
+        let Progress { stable } = self.log.poll(now)?;
         let figures = &mut self.figures;
-        self.store.drain_write_times(&mut |elapsed_us| figures.group_took(elapsed_us));
-        self.hub.peers.borrow_mut().flush(lsn(durable));
+        self.log.store_mut().drain_write_times(&mut |elapsed_us| figures.group_took(elapsed_us));
+        self.hub.peers.borrow_mut().flush(stable);
         Ok(())
     }
 
     fn sweep(&mut self, now: Tick) {
         self.hub.peers.borrow().sweep(now.0, self.hello_timeout.as_micros() as u64);
-        links::tell_silent(&self.hub, &self.machine, now, lsn(self.store.durable()));
+        links::tell_silent(&self.hub, &self.machine, now, self.log.progress().stable);
         let unreachable = self.hub.peers.borrow_mut().take_unreachable();
         if unreachable > 0 {
             tracing::debug!(unreachable, "messages to nodes that are not connected");
@@ -218,9 +218,9 @@ impl<M: Machine, D: Disk> Driver<M, D> {
 
     fn next_wake(&self, now: Tick) -> Option<Tick> {
         let sweep = (self.hub.peers.borrow().len() > 0).then_some(self.sweep_at);
-        let store = self.store.next_wake_us().map(Tick);
+        let log = self.log.next_wake();
         let work = self.machine.has_work().then_some(now);
-        let all = [work, self.machine.next_tick(), store, self.checkpoint.next_wake(), sweep];
+        let all = [work, self.machine.next_tick(), log, self.checkpoint.next_wake(), sweep];
         all.into_iter().flatten().min().map(|tick| tick.max(now.plus_us(TIMER_US_MIN)))
     }
 }
@@ -279,12 +279,11 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use engine::memory::{Fault, Memory, MemoryDisk};
-    use engine::{Options, Owner, Table, Worker};
+    use engine::{Options, Owner, Store, Table, Worker};
     use protocol::frame::{self, FRAME_HEADER_BYTES};
     use protocol::message::{Hello, KnownOutcome};
     use protocol::{
-        ClusterId, InDoubt, Origin, Owed, Position, Process, Record, RecoveryMessage, Role, StartError, TxnId,
-        Unwelcome,
+        ClusterId, InDoubt, Logged, Origin, Owed, Process, Record, RecoveryMessage, Role, StartError, TxnId, Unwelcome,
     };
 
     use super::*;
@@ -295,7 +294,7 @@ mod tests {
     struct Logger;
 
     impl Machine for Logger {
-        fn replay(&mut self, _at: Position, _record: Record) {}
+        fn replay(&mut self, _at: Logged, _record: Record) {}
 
         fn start(&mut self, _now: Tick, _origin: Origin, _effects: &mut Effects<'_>) -> Result<(), StartError> {
             Ok(())
@@ -346,7 +345,7 @@ mod tests {
         Hello::daemon(role, 1, ClusterId(1), Process { log: 1, epoch: 1, start: 1 })
     }
 
-    fn driver(memory: &Memory) -> Driver<Logger, MemoryDisk> {
+    fn driver(memory: &Memory) -> Driver<Logger, Store<MemoryDisk>> {
         let (clock, stop) = (Clock::start(), Stop::new());
         let options = Options::new(Owner { role: 2, node: 1, cluster: 1 });
         let (store, _) =
@@ -395,7 +394,7 @@ mod tests {
     }
 
     /// Turns the driver, with time for the tasks of the connection in between.
-    async fn turn_often(driver: &mut Driver<Logger, MemoryDisk>) -> Result<(), NodeError> {
+    async fn turn_often(driver: &mut Driver<Logger, Store<MemoryDisk>>) -> Result<(), NodeError> {
         for _ in 0..20 {
             driver.turn()?;
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -412,7 +411,7 @@ mod tests {
             let mut hello_left = hello_bytes();
             memory.hold(true);
             turn_often(&mut driver).await.unwrap();
-            assert_eq!(driver.store.stats().records, 1);
+            assert_eq!(driver.log.stats().records, 1);
             assert_eq!(arrived(&mut coordinator, &mut hello_left), 0);
             assert_eq!(hello_left, 0);
             memory.hold(false);

@@ -1,42 +1,39 @@
-//! The store as a machine sees it. The only place where positions of `engine` become those of
-//! `protocol`: they are the same numbers.
+//! A log as a machine sees it: in its turns, and while a checkpoint makes it log again what it needs.
 
-use engine::{Disk, Store};
-use protocol::limits::DECIDED_BYTES_MAX;
-use protocol::{Journal, Lsn, Owed, Position, Record, Room};
+use protocol::{Index, Journal, Logged, Record, Room};
 
-pub(crate) struct StoreJournal<'a, D>(pub(crate) &'a mut Store<D>);
+use crate::log::Log;
 
-pub(crate) fn lsn(lsn: engine::Lsn) -> Lsn {
-    Lsn(lsn.0)
-}
+/// What the machine logs in a turn.
+pub(crate) struct TurnJournal<'a, L>(pub(crate) &'a mut L);
 
-pub(crate) fn position(position: engine::Position) -> Position {
-    Position { lsn: lsn(position.lsn), chain: position.chain }
-}
+/// What it logs again.
+pub(crate) struct AgainJournal<'a, L>(pub(crate) &'a mut L);
 
-pub(crate) fn owed(Owed { records, again_bytes, again_later_bytes }: Owed) -> engine::Owed {
-    engine::Owed { records, again_bytes, again_later_bytes }
-}
-
-// The longest record that ends what was promised.
-const _: () = assert!(DECIDED_BYTES_MAX <= engine::limits::OWED_RECORD_BYTES_MAX);
-
-impl<D: Disk> Journal for StoreJournal<'_, D> {
-    fn append(&mut self, record: &Record) -> Position {
-        position(self.0.append(&mut |out| record.encode(out)))
+impl<L: Log> Journal for TurnJournal<'_, L> {
+    fn append(&mut self, record: &Record) -> Logged {
+        self.0.append(record)
     }
 
-    fn end(&self) -> Lsn {
-        lsn(self.0.end())
+    fn end(&self) -> Index {
+        self.0.end()
     }
 
     fn room(&self) -> Room {
-        match self.0.room() {
-            engine::Room::Nothing => Room::Nothing,
-            engine::Room::Deletes => Room::Deletes,
-            engine::Room::Smaller => Room::Smaller,
-            engine::Room::Plenty => Room::Plenty,
-        }
+        self.0.room()
+    }
+}
+
+impl<L: Log> Journal for AgainJournal<'_, L> {
+    fn append(&mut self, record: &Record) -> Logged {
+        self.0.append_again(record)
+    }
+
+    fn end(&self) -> Index {
+        self.0.end()
+    }
+
+    fn room(&self) -> Room {
+        self.0.room()
     }
 }

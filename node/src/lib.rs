@@ -5,11 +5,11 @@
 //! - `listener`, `dialer`: where connections come from; `descriptors`: how many there may be; `connection`: one of them; `greeting`: who is
 //!   there; `peers`: all of them; `hub`: what they share with the driver.
 //! - `alarms`: messages that an operator has to know of; `links`: nodes that are gone, stand still, or are back.
-//! - `outbox`: the gate. A message leaves only when every record logged before it is durable.
+//! - `outbox`: the gate. A message leaves only when every record logged before it is stable.
 //! - `certificate`: what a start found in the log, for machines.
 //! - `scrub`: reads the finished part of the log again; `scrub_link`: what it and the driver tell each other.
 //! - `memory`: what the process takes, and how much it may.
-//! - `journal`: the log as the machine sees it; `figures`: what the daemon answers when asked.
+//! - `log`: the log as the driver knows it; `journal`: as the machine sees it; `figures`: what the daemon answers when asked.
 //! - [`Config`] (`config`), [`settings`]: file, environment and flags; `units`: sizes and durations;
 //!   [`LogLevels`] (`log_levels`): which log lines are written.
 //! - [`Stop`]: how it is told to stop. `ring`: io_uring, and what to do where it is refused.
@@ -38,6 +38,7 @@ mod journal;
 pub mod limits;
 mod links;
 mod listener;
+mod log;
 mod log_levels;
 mod memory;
 mod node;

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 
-use protocol::{CommitMessage, Lsn, Machine, Message, NodeId, RecoveryMessage, Role, Tick};
+use protocol::{CommitMessage, Index, Machine, Message, NodeId, RecoveryMessage, Role, Tick};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{CloseReason, Connection};
@@ -33,8 +33,8 @@ struct Gone {
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     questions: Cell<u64>,
-    /// The first of them may leave when the log is durable up to here.
-    gate: Cell<Lsn>,
+    /// The first of them may leave when the log is stable up to here.
+    gate: Cell<Index>,
     /// When it was seen to wait.
     since_us: Cell<Option<u64>>,
     /// It was told that the node stands still.
@@ -45,7 +45,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Counts a message that a node answers.
-    pub(crate) fn count(&self, gate: Lsn, message: &Message) {
+    pub(crate) fn count(&self, gate: Index, message: &Message) {
         let is_question = matches!(
             message,
             Message::Commit(CommitMessage::Prepare(_) | CommitMessage::Commit { .. })
@@ -70,8 +70,8 @@ impl Asked {
     }
 
     /// Whether it is now to be told that the node stands still.
-    fn is_silent(&self, now_us: u64, durable: Lsn) -> bool {
-        if self.questions.get() == 0 || self.gate.get() > durable || self.is_told.get() {
+    fn is_silent(&self, now_us: u64, stable: Index) -> bool {
+        if self.questions.get() == 0 || self.gate.get() > stable || self.is_told.get() {
             return false;
         }
         let since_us = self.since_us.get().unwrap_or(now_us);
@@ -148,9 +148,9 @@ pub(crate) fn tell_gone(hub: &Hub, machine: &impl Machine, now: Tick) {
 }
 
 /// Tells which nodes are connected and stand still, and what waits for them.
-pub(crate) fn tell_silent(hub: &Hub, machine: &impl Machine, now: Tick, durable: Lsn) {
+pub(crate) fn tell_silent(hub: &Hub, machine: &impl Machine, now: Tick, stable: Index) {
     for (node, connection) in hub.peers.borrow().nodes() {
-        if !connection.asked.is_silent(now.0, durable) {
+        if !connection.asked.is_silent(now.0, stable) {
             continue;
         }
         let (unanswered, seconds) = (connection.asked.questions.get(), SILENT_US / 1_000_000);
@@ -177,18 +177,18 @@ mod tests {
     use super::*;
 
     fn ask(asked: &Asked, gate: u64) {
-        asked.count(Lsn(gate), &Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(1), question: 1 }));
+        asked.count(Index(gate), &Message::Recovery(RecoveryMessage::AskOutcome { txn: TxnId(1), question: 1 }));
     }
 
     #[test]
     fn silence_is_told_once_and_so_is_its_end() {
         let asked = Asked::default();
-        assert!(!asked.is_silent(1, Lsn(0)));
+        assert!(!asked.is_silent(1, Index(0)));
         ask(&asked, 0);
-        assert!(!asked.is_silent(10, Lsn(0)));
-        assert!(!asked.is_silent(9 + SILENT_US, Lsn(0)));
-        assert!(asked.is_silent(10 + SILENT_US, Lsn(0)));
-        assert!(!asked.is_silent(20 + SILENT_US, Lsn(0)));
+        assert!(!asked.is_silent(10, Index(0)));
+        assert!(!asked.is_silent(9 + SILENT_US, Index(0)));
+        assert!(asked.is_silent(10 + SILENT_US, Index(0)));
+        assert!(!asked.is_silent(20 + SILENT_US, Index(0)));
         assert_eq!(asked.heard(30 + SILENT_US), Some(20 + SILENT_US));
         assert_eq!(asked.heard(40 + SILENT_US), None);
     }
@@ -199,20 +199,20 @@ mod tests {
         ask(&asked, 100);
         ask(&asked, 50);
         for second in 0..60 {
-            assert!(!asked.is_silent(second * 1_000_000, Lsn(99)));
+            assert!(!asked.is_silent(second * 1_000_000, Index(99)));
         }
-        assert!(!asked.is_silent(60_000_000, Lsn(100)));
-        assert!(asked.is_silent(60_000_000 + SILENT_US, Lsn(100)));
+        assert!(!asked.is_silent(60_000_000, Index(100)));
+        assert!(asked.is_silent(60_000_000 + SILENT_US, Index(100)));
     }
 
     #[test]
     fn what_needs_no_answer_and_what_is_answered_in_time_is_not_told() {
         let asked = Asked::default();
-        asked.count(Lsn(0), &Message::Admin(AdminMessage::AskStats));
-        assert!(!asked.is_silent(0, Lsn(0)) && !asked.is_silent(SILENT_US, Lsn(0)));
+        asked.count(Index(0), &Message::Admin(AdminMessage::AskStats));
+        assert!(!asked.is_silent(0, Index(0)) && !asked.is_silent(SILENT_US, Index(0)));
         ask(&asked, 0);
-        assert!(!asked.is_silent(0, Lsn(0)));
+        assert!(!asked.is_silent(0, Index(0)));
         assert_eq!(asked.heard(SILENT_US - 1), None);
-        assert!(!asked.is_silent(2 * SILENT_US, Lsn(0)));
+        assert!(!asked.is_silent(2 * SILENT_US, Index(0)));
     }
 }

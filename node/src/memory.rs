@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn put(table: &Table, number: u32) {
-        table.apply(engine::Lsn(0), 0, &number.to_be_bytes(), Some(Bytes::from_static(b"value")));
+        table.apply(engine::Place::default(), 0, &number.to_be_bytes(), Some(Bytes::from_static(b"value")));
     }
 
     #[test]
@@ -194,12 +194,12 @@ mod tests {
         assert!(!watch.judge(999, &table) && table.may_grow());
         assert!(watch.judge(1_000, &table) && !table.may_grow());
         // The allocator keeps what is freed.
-        table.apply(engine::Lsn(0), 0, &7_u32.to_be_bytes(), None);
+        table.apply(engine::Place::default(), 0, &7_u32.to_be_bytes(), None);
         assert!(!watch.judge(1_005, &table) && table.may_grow());
         put(&table, 7);
         assert!(!table.may_grow());
         // Something else grows: the table has less.
-        table.apply(engine::Lsn(0), 0, &8_u32.to_be_bytes(), None);
+        table.apply(engine::Place::default(), 0, &8_u32.to_be_bytes(), None);
         assert!(!watch.judge(1_100, &table) && !table.may_grow());
         assert!(!watch.judge(800, &table) && table.may_grow());
         assert!(watch.judge(1_001, &table), "it is told again");

@@ -23,9 +23,10 @@ use crate::dialer::dial_for_ever;
 use crate::driver::Driver;
 use crate::error::NodeError;
 use crate::hub::Hub;
-use crate::journal::{StoreJournal, position};
+use crate::journal::TurnJournal;
 use crate::limits::{START_DURABLE, STOP_CLOSE, STOP_FLUSH};
 use crate::listener::{Listener, accept_all};
+use crate::log::Log;
 use crate::memory::{Budget, MemoryWatch};
 use crate::peers::Peers;
 use crate::ring;
@@ -153,8 +154,10 @@ pub(crate) fn open_log<M: Machine, D: Disk>(
     let (store, report) = Store::open(options, storage, disk, worker, table, &mut |at, payload| {
         if unknown.is_none() {
             match Record::decode(payload) {
-                Ok(record) => machine.replay(position(at), record),
-                Err(source) => unknown = Some(NodeError::Replay { data: config.data.clone(), at: at.lsn, source }),
+                Ok(record) => machine.replay(at, record),
+                Err(source) => {
+                    unknown = Some(NodeError::Replay { data: config.data.clone(), at: at.place.into(), source })
+                }
             }
         }
     })
@@ -176,19 +179,19 @@ async fn start<M: Machine>(
 ) -> Result<(), NodeError> {
     start_machine(config, clock.now(), report, store, machine)?;
     let deadline = Instant::now() + START_DURABLE;
-    let end = store.end();
-    while store.poll(clock.now().0)? < end {
+    let end = Log::end(store);
+    while Log::poll(store, clock.now())?.stable < end {
         wait_for_disk(stop, deadline, config, "its first records", START_DURABLE).await?;
     }
     Ok(())
 }
 
 /// Starts the machine on the log that it was replayed from.
-pub(crate) fn start_machine<M: Machine, D: Disk>(
+pub(crate) fn start_machine<M: Machine>(
     config: &NodeConfig,
     now: Tick,
     report: &RecoveryReport,
-    store: &mut Store<D>,
+    log: &mut impl Log,
     machine: &mut M,
 ) -> Result<(), NodeError> {
     let origin = Origin {
@@ -200,7 +203,7 @@ pub(crate) fn start_machine<M: Machine, D: Disk>(
     // Nobody is connected: what the machine says now is said again when somebody is.
     let mut nobody = Peers::new(config.outbox_bytes_max);
     machine
-        .start(now, origin, &mut Effects::new(&mut StoreJournal(store), &mut nobody))
+        .start(now, origin, &mut Effects::new(&mut TurnJournal(log), &mut nobody))
         .map_err(|source| NodeError::Start { data: config.data.clone(), source })
 }
 
@@ -260,7 +263,7 @@ struct Entrances {
 /// Stops a node that was asked to, or whose log has failed.
 async fn end<M: Machine>(
     hub: &Rc<Hub>,
-    mut driver: Driver<M, UringDisk>,
+    mut driver: Driver<M, Store<UringDisk>>,
     result: Result<(), NodeError>,
     listener: &Listener,
     entrances: Entrances,
@@ -289,7 +292,7 @@ async fn end<M: Machine>(
     let _ = tokio::time::timeout(STOP_FLUSH, entrances.accepting).await;
     match &closed {
         Ok(()) => {
-            tracing::info!(role = %config.role, id = config.number, log_end = %driver.store.end(), "stopped cleanly")
+            tracing::info!(role = %config.role, id = config.number, log_end = %driver.log.end(), "stopped cleanly")
         }
         Err(error) => tracing::error!(role = %config.role, id = config.number, %error, "stopped"),
     }
@@ -297,16 +300,16 @@ async fn end<M: Machine>(
 }
 
 /// Lets all that was logged become durable, and the answers leave, for a bounded time.
-async fn flush<M: Machine>(hub: &Hub, driver: &mut Driver<M, UringDisk>) -> Result<(), NodeError> {
+async fn flush<M: Machine>(hub: &Hub, driver: &mut Driver<M, Store<UringDisk>>) -> Result<(), NodeError> {
     let deadline = Instant::now() + STOP_FLUSH;
     loop {
         driver.flush(hub.clock.now())?;
-        let is_durable = driver.store.durable() >= driver.store.end();
-        if is_durable && hub.peers.borrow().is_flushed() {
+        let is_stable = driver.log.progress().stable >= Log::end(&driver.log);
+        if is_stable && hub.peers.borrow().is_flushed() {
             return Ok(());
         }
         if Instant::now() > deadline {
-            tracing::warn!(is_durable, "stopping although not all answers have left");
+            tracing::warn!(is_stable, "stopping although not all answers have left");
             return Ok(());
         }
         let _ = tokio::time::timeout(LOOK_EVERY, hub.wake.notified()).await;
@@ -314,13 +317,13 @@ async fn flush<M: Machine>(hub: &Hub, driver: &mut Driver<M, UringDisk>) -> Resu
 }
 
 /// Seals the log and marks it clean.
-async fn close<M: Machine>(driver: &mut Driver<M, UringDisk>, config: &NodeConfig) -> Result<(), NodeError> {
+async fn close<M: Machine>(driver: &mut Driver<M, Store<UringDisk>>, config: &NodeConfig) -> Result<(), NodeError> {
     let deadline = Instant::now() + STOP_CLOSE;
-    driver.store.close_start();
+    driver.log.close_start();
     loop {
         let Tick(now_us) = driver.hub.clock.now();
-        driver.store.poll(now_us)?;
-        if driver.store.is_closed() {
+        driver.log.poll(now_us)?;
+        if driver.log.is_closed() {
             return Ok(());
         }
         wait_for_disk(&driver.stop, deadline, config, "the clean stop", STOP_CLOSE).await?;

@@ -2,7 +2,7 @@
 //! into frames.
 //!
 //! Invariants:
-//! - a message leaves only when the log is durable up to its gate;
+//! - a message leaves only when the log is stable up to its gate;
 //! - gated messages leave in the order in which they were posted; one without a gate may overtake;
 //! - a message is never split over frames, and every frame's payload is within `FRAME_BYTES_MAX`.
 //!
@@ -17,12 +17,12 @@ use std::collections::VecDeque;
 use planted::planted;
 use protocol::frame::{self, FRAME_HEADER_BYTES};
 use protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGE_BYTES_MAX};
-use protocol::{Lsn, Message};
+use protocol::{Index, Message};
 
 use crate::limits::KEPT_BUFFER_BYTES_MAX;
 
 /// No gate.
-pub(crate) const OPEN: Lsn = Lsn(0);
+pub(crate) const OPEN: Index = Index::ZERO;
 
 const _: () = assert!(FRAME_BYTES_TARGET + MESSAGE_BYTES_MAX <= FRAME_BYTES_MAX);
 
@@ -34,7 +34,7 @@ pub(crate) struct Outbox {
     /// Where the bytes begin that are still held.
     held_from: usize,
     runs: VecDeque<Run>,
-    durable: Lsn,
+    stable: Index,
     /// Bytes that a write in flight carries.
     in_flight: usize,
 }
@@ -42,14 +42,14 @@ pub(crate) struct Outbox {
 /// Whole messages in `held` with one gate, at most [`FRAME_BYTES_TARGET`] long unless it is one.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    gate: Lsn,
+    gate: Index,
     end: usize,
 }
 
 impl Outbox {
-    /// Takes a message that may leave once the log is durable up to `gate`.
-    pub(crate) fn post(&mut self, gate: Lsn, message: &Message) {
-        let is_free = gate == OPEN || (gate <= self.durable && self.runs.is_empty());
+    /// Takes a message that may leave once the log is stable up to `gate`.
+    pub(crate) fn post(&mut self, gate: Index, message: &Message) {
+        let is_free = gate == OPEN || (gate <= self.stable && self.runs.is_empty());
         if is_free {
             return self.frames.append(message);
         }
@@ -76,10 +76,10 @@ impl Outbox {
     }
 
     /// Lets go what the log now allows.
-    pub(crate) fn release(&mut self, durable: Lsn) {
-        self.durable = self.durable.max(durable);
+    pub(crate) fn release(&mut self, stable: Index) {
+        self.stable = self.stable.max(stable);
         while let Some(run) =
-            self.runs.front().copied().filter(|run| run.gate <= self.durable || planted!("gate-ignored"))
+            self.runs.front().copied().filter(|run| run.gate <= self.stable || planted!("gate-ignored"))
         {
             self.frames.append_encoded(&self.held[self.held_from..run.end]);
             self.held_from = run.end;
@@ -129,7 +129,7 @@ impl Outbox {
 
     /// Nothing more leaves: gives back the memory of what has not been taken.
     pub(crate) fn give_up(&mut self) {
-        *self = Self { durable: self.durable, in_flight: self.in_flight, ..Self::default() };
+        *self = Self { stable: self.stable, in_flight: self.in_flight, ..Self::default() };
     }
 
     /// The write has ended.
@@ -276,29 +276,29 @@ mod tests {
     #[test]
     fn a_message_waits_for_its_gate_and_one_without_overtakes_it() {
         let mut outbox = Outbox::default();
-        outbox.post(Lsn(10), &message(1, 0));
-        outbox.post(Lsn(20), &message(2, 0));
+        outbox.post(Index(10), &message(1, 0));
+        outbox.post(Index(20), &message(2, 0));
         outbox.post(OPEN, &message(3, 0));
         assert_eq!(sent(&mut outbox), [3]);
-        outbox.release(Lsn(9));
+        outbox.release(Index(9));
         assert_eq!(sent(&mut outbox), [] as [u64; 0]);
-        outbox.release(Lsn(19));
+        outbox.release(Index(19));
         assert_eq!(sent(&mut outbox), [1]);
-        outbox.release(Lsn(20));
+        outbox.release(Index(20));
         assert_eq!(sent(&mut outbox), [2]);
         assert!(!outbox.is_holding());
         assert_eq!(outbox.unsent_bytes(), 0);
     }
 
     #[test]
-    fn what_is_durable_already_leaves_at_once_but_never_before_what_is_held() {
+    fn what_is_stable_already_leaves_at_once_but_never_before_what_is_held() {
         let mut outbox = Outbox::default();
-        outbox.release(Lsn(100));
-        outbox.post(Lsn(100), &message(1, 0));
-        outbox.post(Lsn(101), &message(2, 0));
-        outbox.post(Lsn(100), &message(3, 0));
+        outbox.release(Index(100));
+        outbox.post(Index(100), &message(1, 0));
+        outbox.post(Index(101), &message(2, 0));
+        outbox.post(Index(100), &message(3, 0));
         assert_eq!(sent(&mut outbox), [1]);
-        outbox.release(Lsn(101));
+        outbox.release(Index(101));
         assert_eq!(sent(&mut outbox), [2, 3]);
     }
 
@@ -307,9 +307,9 @@ mod tests {
         let mut outbox = Outbox::default();
         let each = 50 << 10;
         for number in 0..20 {
-            outbox.post(Lsn(5), &message(number, each));
+            outbox.post(Index(5), &message(number, each));
         }
-        outbox.release(Lsn(5));
+        outbox.release(Index(5));
         let bytes = outbox.take(Vec::new()).unwrap();
         let mut reader = FrameReader::default();
         reader.extend(&bytes);
@@ -327,10 +327,10 @@ mod tests {
         outbox.post(OPEN, &message(1, 1_000));
         let bytes = outbox.take(Vec::new()).unwrap();
         assert_eq!(outbox.unsent_bytes(), bytes.len());
-        outbox.post(Lsn(1), &message(2, 1_000));
+        outbox.post(Index(1), &message(2, 1_000));
         assert!(outbox.unsent_bytes() > bytes.len());
         outbox.written();
-        outbox.release(Lsn(1));
+        outbox.release(Index(1));
         assert_eq!(sent(&mut outbox), [2]);
         assert_eq!(outbox.unsent_bytes(), 0);
     }
@@ -359,7 +359,7 @@ mod tests {
         #[test]
         fn nothing_leaves_before_its_gate_or_out_of_order(steps in steps()) {
             let mut outbox = Outbox::default();
-            let (mut end, mut durable) = (0u64, 0u64);
+            let (mut end, mut stable) = (0u64, 0u64);
             let mut gates: Vec<u64> = Vec::new();
             let (mut gated_sent, mut open_sent) = (Vec::new(), Vec::new());
             for step in steps.iter().chain([&Step::Release { share: 100 }, &Step::Take]) {
@@ -367,17 +367,17 @@ mod tests {
                     Step::Log => end += 10,
                     Step::Post { bytes, gated } => {
                         let gate = if *gated { end } else { 0 };
-                        outbox.post(Lsn(gate), &message(gates.len() as u64, *bytes));
+                        outbox.post(Index(gate), &message(gates.len() as u64, *bytes));
                         gates.push(gate);
                     }
                     Step::Release { share } => {
-                        durable += (end - durable) * share / 100;
-                        outbox.release(Lsn(durable));
+                        stable += (end - stable) * share / 100;
+                        outbox.release(Index(stable));
                     }
                     Step::Take => {
                         for number in sent(&mut outbox) {
                             let gate = gates[number as usize];
-                            prop_assert!(gate <= durable, "{number} left at {durable}, its gate is {gate}");
+                            prop_assert!(gate <= stable, "{number} left at {stable}, its gate is {gate}");
                             if gate == 0 { open_sent.push(number) } else { gated_sent.push(number) }
                         }
                     }

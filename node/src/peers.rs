@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use planted::planted;
-use protocol::{Link, Lsn, Message, NodeId, Role};
+use protocol::{Index, Link, Message, NodeId, Role};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{CloseReason, Connection};
@@ -128,10 +128,10 @@ impl Peers {
     }
 
     /// Lets go what the log now allows, and wakes the writers: one write a connection.
-    pub(crate) fn flush(&mut self, durable: Lsn) {
+    pub(crate) fn flush(&mut self, stable: Index) {
         self.listed.retain(|connection| {
             let mut outbox = connection.outbox.borrow_mut();
-            outbox.release(durable);
+            outbox.release(stable);
             if outbox.is_ready() {
                 connection.has_bytes.notify_one();
             }
@@ -255,7 +255,7 @@ impl Peers {
 }
 
 impl protocol::Outbox for Peers {
-    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
+    fn post(&mut self, to: NodeId, gate: Index, message: &Message) {
         let Some(connection) = self.by_node.get(&to).filter(|connection| !connection.is_closed()) else {
             // A client that has gone is no news: it asks again.
             self.unreachable += u64::from(to.role() != Role::Client);

@@ -23,6 +23,7 @@ use crate::error::NodeError;
 use crate::greeting::Expected;
 use crate::hub::Hub;
 use crate::limits::{START_DURABLE, STOP_CLOSE};
+use crate::log::Log;
 use crate::node::{open_log, start_machine};
 use crate::scrub_link::ScrubLink;
 use crate::stop::Stop;
@@ -32,7 +33,7 @@ const LOOKS_MAX: usize = 1_000;
 
 /// A node whose world somebody else moves.
 pub struct SimulatedNode<M, D> {
-    driver: Driver<M, D>,
+    driver: Driver<M, Store<D>>,
     now_us: Rc<Cell<u64>>,
     lines: BTreeMap<u64, (Intake, Rc<SimulatedLine>)>,
     config: NodeConfig,
@@ -70,8 +71,9 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let worker = Worker::paced(pace.clone());
         let (mut store, mut machine, report) = open_log(&config, storage, disk, worker, make_machine)?;
         start_machine(&config, Tick(now_us), &report, &mut store, &mut machine)?;
-        let end = store.end();
-        wait(&config, ("its first records", START_DURABLE.as_secs()), || Ok(store.poll(now_us)? >= end))?;
+        let end = Log::end(&store);
+        let (first, log) = (("its first records", START_DURABLE.as_secs()), &mut store);
+        wait(&config, first, || Ok(Log::poll(log, Tick(now_us))?.stable >= end))?;
         let hello = Hello::daemon(config.role, config.number, config.cluster, machine.process());
         let stop = Stop::new();
         let hub =
@@ -204,7 +206,7 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
         let now = self.now_us.get();
         self.pace.hold(false);
         self.driver.flush(Tick(now))?;
-        let store = &mut self.driver.store;
+        let store = &mut self.driver.log;
         store.close_start();
         wait(&self.config, ("the clean stop", STOP_CLOSE.as_secs()), || {
             store.poll(now)?;
@@ -227,19 +229,19 @@ impl<M: Machine, D: Disk> SimulatedNode<M, D> {
     /// The rows.
     #[must_use]
     pub fn table(&self) -> &Table {
-        self.driver.store.table()
+        self.driver.log.table()
     }
 
     /// Figures of the log.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.driver.store.stats()
+        self.driver.log.stats()
     }
 
     /// The log, to look at.
     #[must_use]
     pub fn store(&self) -> &Store<D> {
-        &self.driver.store
+        &self.driver.log
     }
 }
 

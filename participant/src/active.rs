@@ -2,7 +2,7 @@
 
 use protocol::message::Prepare;
 use protocol::record::Promise;
-use protocol::{Attempt, Lsn, Message, Position, RecoveryMessage, Tick, operation};
+use protocol::{Attempt, Message, Place, Position, RecoveryMessage, Tick, operation};
 
 use crate::execute::Execution;
 
@@ -39,7 +39,7 @@ pub(crate) struct Prepared {
     /// Where it was first logged: what the vote says.
     pub(crate) first_at: Position,
     /// Where it was last logged: what it writes is read there.
-    pub(crate) at: Lsn,
+    pub(crate) at: Place,
     pub(crate) ask_at: Tick,
     pub(crate) ask_interval_us: u64,
     /// Its vote is to be given again, and its operations have not come to their end again.

@@ -369,8 +369,9 @@ mod tests {
 
     fn table(rows: &[(&'static str, &'static str)]) -> Table {
         let table = Table::new();
-        rows.iter()
-            .for_each(|(name, value)| table.apply(engine::Lsn(0), 0, name.as_bytes(), Some(Bytes::from(*value))));
+        rows.iter().for_each(|(name, value)| {
+            table.apply(engine::Place::default(), 0, name.as_bytes(), Some(Bytes::from(*value)))
+        });
         table
     }
 
@@ -465,7 +466,7 @@ mod tests {
     fn results_may_be_full_to_their_last_byte() {
         let table = table(&[("b", "2")]);
         let refused = |bytes: usize| {
-            table.apply(engine::Lsn(0), 0, b"a", Some(zeros(RESULTS_BYTES_MAX - 2 - 6 - 5 + bytes)));
+            table.apply(engine::Place::default(), 0, b"a", Some(zeros(RESULTS_BYTES_MAX - 2 - 6 - 5 + bytes)));
             results(&table, &[Operation::Get { key: key("b") }, Operation::Get { key: key("a") }]).err()
         };
         assert_eq!(refused(0), None);
@@ -479,8 +480,8 @@ mod tests {
         let half = RESULTS_BYTES_MAX / 2 - 2 - 6 - 7;
         let rest = RESULTS_BYTES_MAX - 2 - 6 - 7 - half - 7;
         let found = |bytes: [usize; 2]| {
-            table.apply(engine::Lsn(0), 0, b"a", Some(zeros(bytes[0])));
-            table.apply(engine::Lsn(0), 0, b"b", Some(zeros(bytes[1])));
+            table.apply(engine::Place::default(), 0, b"a", Some(zeros(bytes[0])));
+            table.apply(engine::Place::default(), 0, b"b", Some(zeros(bytes[1])));
             match results(&table, &[scan("a", "", 0, ScanOf::Rows)]).expect("it is done").as_slice() {
                 [OperationResult::Rows { rows, more }] => (rows.len(), *more),
                 other => unreachable!("{} results", other.len()),
@@ -506,7 +507,7 @@ mod tests {
     #[test]
     fn a_value_may_be_appended_to_up_to_its_last_byte() {
         let table = table(&[]);
-        table.apply(engine::Lsn(0), 0, b"a", Some(zeros(VALUE_BYTES_MAX - 2)));
+        table.apply(engine::Place::default(), 0, b"a", Some(zeros(VALUE_BYTES_MAX - 2)));
         let refused =
             |length: usize| results(&table, &[Operation::Append { key: key("a"), value: zeros(length) }]).err();
         assert_eq!(refused(2), None);
@@ -518,7 +519,7 @@ mod tests {
         const ROWS: usize = 1_000;
         let table = Table::new();
         for row in 0..ROWS as u32 {
-            table.apply(engine::Lsn(0), 0, &row.to_be_bytes(), Some(Bytes::new()));
+            table.apply(engine::Place::default(), 0, &row.to_be_bytes(), Some(Bytes::new()));
         }
         let mut operations = vec![scan("", "", 0, ScanOf::Totals); VISITED_KEYS_MAX / ROWS];
         assert_eq!(results(&table, &operations).map(|results| results.len()), Ok(operations.len()));

@@ -7,8 +7,9 @@ use hashbrown::HashMap;
 use planted::planted;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Machine, Message, NodeId, Origin, Owed,
-    Position, Process, Reason, Record, RecoveryMessage, Retention, Role, StartError, Tick, Timers, TxnId, Unwelcome,
+    CommitMessage, Effects, Evidence, Fencing, HandshakeMessage, InDoubt, Index, Logged, Machine, Message, NodeId,
+    Origin, Owed, Process, Reason, Record, RecoveryMessage, Retention, Role, StartError, Tick, Timers, TxnId,
+    Unwelcome,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -145,13 +146,13 @@ impl Participant {
 }
 
 impl Machine for Participant {
-    fn replay(&mut self, at: Position, record: Record) {
+    fn replay(&mut self, at: Logged, record: Record) {
         match record {
-            Record::Prepared(promise) => self.hold_again(promise, at, at.lsn),
-            Record::PreparedAgain { promise, first_at } => self.hold_again(promise, first_at, at.lsn),
+            Record::Prepared(promise) => self.hold_again(promise, at.position, at.place),
+            Record::PreparedAgain { promise, first_at } => self.hold_again(promise, first_at, at.place),
             Record::CommittedOnePhase(promise) => {
-                self.evidence.tell(promise.coordinator, at);
-                self.apply(at.lsn, &promise);
+                self.evidence.tell(promise.coordinator, at.position);
+                self.apply(at.place, &promise);
             }
             Record::Committed { txn, attempt, decided_at } => {
                 if self.txns.get(&txn).is_some_and(|active| active.attempt() == attempt) {
@@ -166,7 +167,7 @@ impl Machine for Participant {
             }
             Record::Started { epoch, start } => self.fencing.replay_start(epoch, start),
             Record::Starts(starts) => {
-                self.evidence.complete_from(at.lsn);
+                self.evidence.complete_from(Index(at.position.index.0 + 1));
                 starts.into_iter().for_each(|(epoch, start)| self.fencing.replay_start(epoch, start))
             }
             Record::Fenced { peer, process } => {
@@ -177,7 +178,7 @@ impl Machine for Participant {
             }
             Record::Retired { coordinator } => {
                 self.fencing.retire(coordinator);
-                self.evidence.forget(coordinator, at.lsn);
+                self.evidence.forget(coordinator, at.position.index);
             }
             Record::Outcomes(outcomes) => {
                 outcomes.into_iter().for_each(|outcome| self.committed.restore(outcome.txn, outcome));
@@ -258,7 +259,7 @@ impl Machine for Participant {
                 {
                     let Prepared { promise, first_at, .. } = &*prepared;
                     let again = Record::PreparedAgain { promise: promise.clone(), first_at: *first_at };
-                    prepared.at = effects.log(&again).lsn;
+                    prepared.at = effects.log(&again).place;
                 }
             }
             self.evidence.log(Role::Participant, effects);

@@ -4,7 +4,7 @@ use planted::planted;
 use protocol::message::KnownOutcome;
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    Attempt, CommitMessage, Effects, Lsn, Message, NodeId, Position, Reason, Record, RecoveryMessage, Refusal, TxnId,
+    Attempt, CommitMessage, Effects, Message, NodeId, Place, Position, Reason, Record, RecoveryMessage, Refusal, TxnId,
 };
 
 use crate::active::{Active, Prepared};
@@ -61,10 +61,10 @@ impl Participant {
         }
     }
 
-    pub(crate) fn apply(&mut self, at: Lsn, promise: &Promise) {
+    pub(crate) fn apply(&mut self, at: Place, promise: &Promise) {
         let Promise { txn, attempt, digest, coordinator, .. } = *promise;
         for (write, offset) in promise.writes.iter().zip(promise.value_offsets()) {
-            self.table.apply(engine::Lsn(at.0), offset, &write.key, write.value.clone());
+            self.table.apply(at, offset, &write.key, write.value.clone());
         }
         self.committed.remember(txn, CommittedOutcome { txn, attempt, digest, coordinator });
     }

@@ -157,7 +157,7 @@ impl Participant {
             self.drop_waiting(coordinator);
             self.fencing.retire(coordinator);
             let retired_at = effects.log(&Record::Retired { coordinator });
-            self.evidence.forget(coordinator, retired_at.lsn);
+            self.evidence.forget(coordinator, retired_at.position.index);
             effects.disconnect(NodeId::coordinator(coordinator));
             PeerChange::Done
         };

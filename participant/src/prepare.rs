@@ -6,7 +6,7 @@ use planted::planted;
 use protocol::message::{Prepare, PrepareMode};
 use protocol::record::Promise;
 use protocol::{
-    CommitMessage, Effects, Link, Lsn, Machine, Message, NodeId, Operation, Position, Reason, Record, Refusal, Room,
+    CommitMessage, Effects, Link, Machine, Message, NodeId, Operation, Place, Position, Reason, Record, Refusal, Room,
     Tick, operation,
 };
 
@@ -278,7 +278,12 @@ impl Participant {
                 let results = Some(results);
                 effects.send(
                     coordinator,
-                    &Message::Commit(CommitMessage::CommittedOnePhase { txn, attempt, committed_at: at, results }),
+                    &Message::Commit(CommitMessage::CommittedOnePhase {
+                        txn,
+                        attempt,
+                        committed_at: at.position,
+                        results,
+                    }),
                 );
                 self.release(txn);
             }
@@ -287,10 +292,10 @@ impl Participant {
                 let at = effects.log(&record);
                 effects.send(
                     coordinator,
-                    &Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at: at, results }),
+                    &Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at: at.position, results }),
                 );
                 if let Record::Prepared(promise) = record {
-                    self.hold(now, promise, at, at.lsn);
+                    self.hold(now, promise, at.position, at.place);
                 }
                 if planted!("locks-dropped") {
                     self.release(txn);
@@ -300,14 +305,14 @@ impl Participant {
     }
 
     /// Keeps a promise of the log that is replayed, in place of what is held for the transaction.
-    pub(crate) fn hold_again(&mut self, promise: Promise, first_at: Position, at: Lsn) {
+    pub(crate) fn hold_again(&mut self, promise: Promise, first_at: Position, at: Place) {
         self.locks.release(promise.txn);
         self.locks.restore(promise.txn, promise.age, locks_of_promise(&promise));
         self.hold(Tick::default(), promise, first_at, at);
     }
 
     /// Keeps a promise until its outcome is known.
-    pub(crate) fn hold(&mut self, now: Tick, promise: Promise, first_at: Position, at: Lsn) {
+    pub(crate) fn hold(&mut self, now: Tick, promise: Promise, first_at: Position, at: Place) {
         self.evidence.tell(promise.coordinator, first_at);
         let ask_interval_us = self.config.ask_interval_us;
         let ask_at = now.plus_us(ask_interval_us);

@@ -57,7 +57,7 @@ pub(crate) fn room_needed(table: &Table, promise: &Promise) -> Room {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use engine::Lsn;
+    use engine::Place;
     use protocol::{Age, Attempt, TxnId, Write};
 
     use super::*;
@@ -65,7 +65,7 @@ mod tests {
     fn needed(writes: &[(&'static str, Option<usize>)]) -> Room {
         let table = Table::new();
         for (key, bytes) in [("small", 100), ("large", 10_000), ("larger", 20_000)] {
-            table.apply(Lsn(0), 0, key.as_bytes(), Some(Bytes::from(vec![1; bytes])));
+            table.apply(Place::default(), 0, key.as_bytes(), Some(Bytes::from(vec![1; bytes])));
         }
         let write = |&(key, bytes): &(&'static str, Option<usize>)| Write {
             key: Bytes::from_static(key.as_bytes()),

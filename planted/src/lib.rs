@@ -79,6 +79,7 @@ pub const BUGS: &[Bug] = &[
     bug("gate-ignored", "the gate lets everything go at the end of a turn"),
     bug("last-message-dropped", "the last message that has arrived is not heard"),
     bug("length-trusted", "recovery reads as many bytes as a group's length says before that was checked"),
+    bug("again-counted", "a record that a checkpoint logs again counts as another record"),
     bug("record-replayed-twice", "recovery hands out each record once more after the next one"),
     bug("loss-acknowledged", "a participant acknowledges the commit of a promise that it does not have"),
     bug("locks-leaked", "a transaction that is refused keeps its locks"),

@@ -4,8 +4,9 @@
 //! there before anything is allocated for it.
 
 use bytes::{Buf, BufMut, Bytes};
+use seam::{Index, Position};
 
-use crate::id::{Attempt, Lsn, Position, Process, TxnId};
+use crate::id::{Attempt, Process, TxnId};
 use crate::limits::{KEY_BYTES_MAX, PARTICIPANTS_MAX, VALUE_BYTES_MAX};
 
 /// Bytes that are not what `WIRE.md` says. The peer that sent them is at fault: its connection
@@ -121,7 +122,7 @@ impl Reader {
 
     /// A position.
     pub fn position(&mut self, field: &'static str) -> Result<Position, Malformed> {
-        Ok(Position { lsn: Lsn(self.u64(field)?), chain: self.u64(field)? })
+        Ok(Position { index: Index(self.u64(field)?), hash: self.u64(field)? })
     }
 
     /// A process.
@@ -182,8 +183,8 @@ pub(crate) fn put_attempt(out: &mut Vec<u8>, attempt: Attempt) {
 }
 
 pub(crate) fn put_position(out: &mut Vec<u8>, position: Position) {
-    out.put_u64_le(position.lsn.0);
-    out.put_u64_le(position.chain);
+    out.put_u64_le(position.index.0);
+    out.put_u64_le(position.hash);
 }
 
 pub(crate) fn put_process(out: &mut Vec<u8>, process: Process) {

@@ -18,8 +18,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use planted::planted;
+use seam::{Index, Position};
 
-use crate::id::{Lsn, Position, Role};
+use crate::id::Role;
 use crate::limits::TOLD_MAX;
 use crate::machine::Effects;
 use crate::record::Record;
@@ -29,22 +30,22 @@ use crate::record::Record;
 struct Told {
     positions: VecDeque<Position>,
     /// Before here some are not kept.
-    complete_from: Lsn,
+    complete_from: Index,
 }
 
 impl Told {
     fn add(&mut self, at: Position) {
-        if at.lsn < self.complete_from || !at.is_known() {
+        if at.index < self.complete_from || !at.is_known() {
             return;
         }
-        if self.latest().lsn < at.lsn {
+        if self.latest().index < at.index {
             self.positions.push_back(at);
-        } else if let Err(after) = self.positions.binary_search_by_key(&at.lsn, |told| told.lsn) {
+        } else if let Err(after) = self.positions.binary_search_by_key(&at.index, |told| told.index) {
             self.positions.insert(after, at);
         }
         if self.positions.len() > TOLD_MAX {
             self.positions.pop_front();
-            self.complete_from = self.positions[0].lsn;
+            self.complete_from = self.positions[0].index;
         }
     }
 
@@ -53,10 +54,10 @@ impl Told {
     }
 
     fn may_include(&self, stated: Position) -> bool {
-        stated.lsn < self.complete_from
+        stated.index < self.complete_from
             || self
                 .positions
-                .binary_search_by_key(&stated.lsn, |told| told.lsn)
+                .binary_search_by_key(&stated.index, |told| told.index)
                 .is_ok_and(|at| self.positions[at] == stated)
     }
 }
@@ -72,9 +73,9 @@ pub struct Evidence {
     /// Whose claim stated a record that is not here.
     contradicted_by: BTreeSet<u32>,
     /// Before here the operator has given up what is not here any more.
-    accepted_until: Lsn,
+    accepted_until: Index,
     /// Before here numbers may have been told of that were forgotten since.
-    complete_from: Lsn,
+    complete_from: Index,
 }
 
 impl Evidence {
@@ -91,8 +92,8 @@ impl Evidence {
     /// The latest that a peer was told of stands here; what it was told before is not kept.
     pub fn told_until(&mut self, peer: u32, at: Position) {
         let told = self.told_to(peer);
-        told.complete_from = told.complete_from.max(at.lsn);
-        told.positions.retain(|position| position.lsn >= at.lsn);
+        told.complete_from = told.complete_from.max(at.index);
+        told.positions.retain(|position| position.index >= at.index);
         told.add(at);
     }
 
@@ -112,14 +113,14 @@ impl Evidence {
     }
 
     /// A peer will not come back. If it does, what it states of before here cannot be judged.
-    pub fn forget(&mut self, peer: u32, at: Lsn) {
+    pub fn forget(&mut self, peer: u32, at: Index) {
         self.forget_log(peer);
         self.told.remove(&peer);
         self.complete_from(at);
     }
 
     /// A checkpoint stands here: it names all peers that were told of anything before, except those that were forgotten.
-    pub fn complete_from(&mut self, at: Lsn) {
+    pub fn complete_from(&mut self, at: Index) {
         self.complete_from = self.complete_from.max(at);
     }
 
@@ -134,7 +135,7 @@ impl Evidence {
         self.judged.insert(peer);
         let accepted_until = self.accepted_until;
         let told = self.told_to(peer);
-        let is_accounted_for = !stated.is_known() || stated.lsn < accepted_until || told.may_include(stated);
+        let is_accounted_for = !stated.is_known() || stated.index < accepted_until || told.may_include(stated);
         if is_accounted_for || planted!("loss-unheard") {
             self.contradicted_by.remove(&peer);
             return None;
@@ -164,7 +165,7 @@ impl Evidence {
     }
 
     /// The operator gave up what had stood before `until`.
-    pub fn accept(&mut self, until: Lsn) {
+    pub fn accept(&mut self, until: Index) {
         self.accepted_until = self.accepted_until.max(until);
     }
 
@@ -180,7 +181,7 @@ impl Evidence {
         if !decisions.is_empty() {
             effects.log(&Record::StatedDecisions(decisions));
         }
-        if self.accepted_until > Lsn(0) {
+        if self.accepted_until > Index::ZERO {
             effects.log(&Record::LossAccepted { until: self.accepted_until });
         }
     }
@@ -190,8 +191,8 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    fn at(lsn: u64, chain: u64) -> Position {
-        Position { lsn: Lsn(lsn), chain }
+    fn at(index: u64, hash: u64) -> Position {
+        Position { index: Index(index), hash }
     }
 
     #[test]
@@ -217,8 +218,8 @@ mod tests {
         evidence.told_until(1, at(20, 7));
         assert_eq!(evidence.judge(1, at(15, 1)), None);
         assert!(evidence.judge(1, at(20, 1)).is_some());
-        for lsn in 30..30 + TOLD_MAX as u64 {
-            evidence.tell(1, at(lsn, 9));
+        for index in 30..30 + TOLD_MAX as u64 {
+            evidence.tell(1, at(index, 9));
         }
         assert_eq!(evidence.judge(1, at(25, 1)), None);
         assert!(evidence.judge(1, at(40, 1)).is_some());
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_given_up_is_no_news() {
         let mut evidence = Evidence::default();
-        evidence.accept(Lsn(30));
+        evidence.accept(Index(30));
         assert_eq!((evidence.judge(1, at(29, 3)), evidence.is_lost()), (None, false));
         assert_eq!((evidence.judge(1, at(30, 3)), evidence.is_lost()), (Some(Position::UNKNOWN), true));
         evidence.forget_log(1);

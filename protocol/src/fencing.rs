@@ -389,19 +389,20 @@ impl Fencing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{Lsn, NodeId, Position};
-    use crate::machine::{Journal, Outbox, Room};
+    use crate::id::NodeId;
+    use crate::machine::{Journal, Outbox};
     use crate::message::Message;
+    use seam::{Index, Logged, Room};
 
     struct Sink;
 
     impl Journal for Sink {
-        fn append(&mut self, _: &Record) -> Position {
-            Position::UNKNOWN
+        fn append(&mut self, _: &Record) -> Logged {
+            Logged::default()
         }
 
-        fn end(&self) -> Lsn {
-            Lsn(0)
+        fn end(&self) -> Index {
+            Index::ZERO
         }
 
         fn room(&self) -> Room {
@@ -410,7 +411,7 @@ mod tests {
     }
 
     impl Outbox for Sink {
-        fn post(&mut self, _: NodeId, _: Lsn, _: &Message) {}
+        fn post(&mut self, _: NodeId, _: Index, _: &Message) {}
 
         fn link(&self, _: NodeId) -> crate::Link {
             crate::Link::Open

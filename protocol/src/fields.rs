@@ -6,9 +6,10 @@
 //! Not here: what stands before the fields of a message (`message`) or a record (`record`).
 
 use bytes::{BufMut, Bytes};
+use seam::Position;
 
 use crate::codec::{Malformed, Reader, put_attempt, put_count, put_key, put_position, put_process, put_txn};
-use crate::id::{Age, Attempt, ClusterId, Position, Process, Role, TxnId};
+use crate::id::{Age, Attempt, ClusterId, Process, Role, TxnId};
 use crate::limits::{PARTICIPANTS_MAX, STATS_BYTES_MAX};
 use crate::operation::{Operation, OperationResult, put_operations, put_results, read_operations, read_results};
 

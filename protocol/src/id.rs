@@ -71,49 +71,6 @@ pub struct Age {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterId(pub u64);
 
-/// A position in a node's log: the same number as the log's own. Zero is before every record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lsn(pub u64);
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Names one record of one history of a node's log: where it stands, and a value that covers all records up to it. A
-/// log that lost its newest records and grew again has other records at the same places, but none at the same position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Where it stands; 0 if that is not known.
-    pub lsn: Lsn,
-    /// What tells histories apart; 0 if that is not known.
-    pub chain: u64,
-}
-
-impl Position {
-    /// No position: older records and some answers state none.
-    pub const UNKNOWN: Self = Self { lsn: Lsn(0), chain: 0 };
-
-    /// Whether it names a record.
-    #[must_use]
-    pub fn is_known(self) -> bool {
-        self.lsn != Lsn(0) && self.chain != 0
-    }
-
-    /// The later of two positions of one log.
-    #[must_use]
-    pub fn later(self, other: Self) -> Self {
-        if other.lsn > self.lsn { other } else { self }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_known() { write!(f, "{}/{:016x}", self.lsn, self.chain) } else { f.write_str("nowhere known") }
-    }
-}
-
 /// One process of a daemon: which log it runs on, and which of the starts on that log it is. Of two processes under one number
 /// that tells the successor from the one that it has replaced, and a copy of a data directory from the original.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,6 @@
 //! What the nodes of `assent` say to each other and what they promise.
 //!
-//! - [`id`]: the names of things: transactions, attempts, nodes, positions in a log.
+//! - [`id`]: the names of things: transactions, attempts, nodes; `seam` has those of records.
 //! - [`operation`]: what a transaction does, and what it gets back.
 //! - [`refusal`]: why a transaction, or one participant's part of it, was refused.
 //! - [`message`]: what nodes say, in families; `fields`: how they are declared, and their bytes.
@@ -38,11 +38,12 @@ pub mod timers;
 pub use codec::Malformed;
 pub use evidence::Evidence;
 pub use fencing::{Fencing, Unwelcome, UnwelcomeReason};
-pub use id::{Age, Attempt, ClusterId, Lsn, NodeId, NotATxnId, Position, Process, Role, Tick, TxnId};
-pub use machine::{Effects, InDoubt, Journal, Link, Machine, Origin, Outbox, Owed, Room, StartError};
+pub use id::{Age, Attempt, ClusterId, NodeId, NotATxnId, Process, Role, Tick, TxnId};
+pub use machine::{Effects, InDoubt, Journal, Link, Machine, Origin, Outbox, StartError};
 pub use message::{AdminMessage, ClientMessage, CommitMessage, HandshakeMessage, Message, RecoveryMessage};
 pub use operation::{Condition, Operation, OperationResult, ScanOf, Totals};
 pub use record::{Record, Write};
 pub use refusal::{Reason, Refusal};
 pub use retention::Retention;
+pub use seam::{Index, Logged, Owed, Place, Position, Room};
 pub use timers::Timers;

@@ -5,17 +5,18 @@
 //! owns no socket, file, clock, thread or random number.
 
 use planted::planted;
+use seam::{Index, Logged, Owed, Room};
 
 use crate::fencing::Unwelcome;
-use crate::id::{Attempt, Lsn, NodeId, Position, Process, Tick, TxnId};
+use crate::id::{Attempt, NodeId, Process, Tick, TxnId};
 use crate::message::{ClientMessage, CommitMessage, Gate, Message};
 use crate::record::Record;
 
 /// A protocol machine: a coordinator or a participant.
 pub trait Machine {
     /// Rebuilds state from one record at start-up. Produces no effects. Records that a checkpoint
-    /// logged again come again.
-    fn replay(&mut self, at: Position, record: Record);
+    /// logged again come again, without a position: only the index of the last record before them is known.
+    fn replay(&mut self, at: Logged, record: Record);
 
     /// After the last replayed record, before the first message. Begins a process of its own.
     ///
@@ -48,8 +49,9 @@ pub trait Machine {
     fn process(&self) -> Process;
 
     /// Logs again what it still needs, slice by slice. The first call, with 0, logs everything
-    /// that later records refer to; then, while it returns a position, it is called again with
-    /// that position between other work.
+    /// that later records refer to; then, while it returns a number, it is called again with
+    /// that number between other work. What it logs here has no position, is waited for by no message,
+    /// and so must only repeat what it has logged before.
     fn checkpoint(&mut self, from: u64, effects: &mut Effects<'_>) -> Option<u64>;
 
     /// What it will log to finish what it has promised, so that the log keeps room for it. A machine that promises nothing
@@ -73,17 +75,6 @@ pub struct Origin {
     pub opening: u64,
     /// The epoch is at least this one: a new log takes the place of one that was given up.
     pub first_epoch: u32,
-}
-
-/// What a machine will log to finish what it has promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Owed {
-    /// Records at most, none longer than a decision that names all participants there can be.
-    pub records: usize,
-    /// What it would log again if a checkpoint began now, in bytes: in the first slice,
-    pub again_bytes: usize,
-    /// and in all later ones.
-    pub again_later_bytes: usize,
 }
 
 /// A transaction that is not resolved.
@@ -113,26 +104,13 @@ pub enum StartError {
     },
 }
 
-/// Which new promises a log takes. Each level takes what those before it take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Room {
-    /// None: what was promised can still be decided, nothing new fits.
-    Nothing,
-    /// The disk is nearly full: those that give back at least as much of the table's memory as they take and write no large value.
-    Deletes,
-    /// The disk is nearly full: those that give back at least as much of the table as they take.
-    Smaller,
-    /// All.
-    Plenty,
-}
-
 /// A log, as a machine sees it.
 pub trait Journal {
-    /// Appends a record and returns its position, with which it is replayed. It becomes durable later.
-    fn append(&mut self, record: &Record) -> Position;
+    /// Appends a record and returns which one it is and where it lies, with which it is replayed. It becomes stable later.
+    fn append(&mut self, record: &Record) -> Logged;
 
-    /// The position after the last appended record: durable up to here means that all is.
-    fn end(&self) -> Lsn;
+    /// The last appended record that has a position: if it is stable, all are.
+    fn end(&self) -> Index;
 
     /// Which new promises fit.
     fn room(&self) -> Room;
@@ -140,9 +118,9 @@ pub trait Journal {
 
 /// Where messages leave: the gate.
 pub trait Outbox {
-    /// Takes a message that may leave once the log is durable up to `gate`. Messages to the same
+    /// Takes a message that may leave once the record `gate` and all before it are stable. Messages to the same
     /// node leave in the order in which their gates open.
-    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message);
+    fn post(&mut self, to: NodeId, gate: Index, message: &Message);
 
     /// How the connection to a node stands.
     fn link(&self, to: NodeId) -> Link;
@@ -175,15 +153,15 @@ impl<'a> Effects<'a> {
         Self { journal, outbox }
     }
 
-    /// Promises: appends a record, and returns where it stands.
-    pub fn log(&mut self, record: &Record) -> Position {
+    /// Promises: appends a record, and returns which one it is and where it lies.
+    pub fn log(&mut self, record: &Record) -> Logged {
         self.journal.append(record)
     }
 
-    /// Sends a message that leaves only when every record logged before it is durable.
+    /// Sends a message that leaves only when every record logged before it is stable.
     pub fn send(&mut self, to: NodeId, message: &Message) {
         debug_assert_ne!(message.row().gate, Gate::AtOnce, "{} waits for no record", message.name());
-        let gate = if leaves_early(message) { Lsn(0) } else { self.journal.end() };
+        let gate = if leaves_early(message) { Index::ZERO } else { self.journal.end() };
         self.outbox.post(to, gate, message);
     }
 
@@ -191,7 +169,7 @@ impl<'a> Effects<'a> {
     /// says why. It may overtake messages that wait for their records.
     pub fn send_now(&mut self, to: NodeId, message: &Message) {
         debug_assert_ne!(message.row().gate, Gate::Durable, "{} promises something", message.name());
-        self.outbox.post(to, Lsn(0), message);
+        self.outbox.post(to, Index::ZERO, message);
     }
 
     /// Ends the connection to a node.
@@ -231,15 +209,15 @@ mod tests {
 
     /// A log that is one record long, and the gates of what was posted.
     #[derive(Default)]
-    struct Gates(Vec<Lsn>);
+    struct Gates(Vec<Index>);
 
     impl Journal for Gates {
-        fn append(&mut self, _record: &Record) -> Position {
-            Position::UNKNOWN
+        fn append(&mut self, _record: &Record) -> Logged {
+            Logged::default()
         }
 
-        fn end(&self) -> Lsn {
-            Lsn(7)
+        fn end(&self) -> Index {
+            Index(7)
         }
 
         fn room(&self) -> Room {
@@ -248,7 +226,7 @@ mod tests {
     }
 
     impl Outbox for Gates {
-        fn post(&mut self, _to: NodeId, gate: Lsn, _message: &Message) {
+        fn post(&mut self, _to: NodeId, gate: Index, _message: &Message) {
             self.0.push(gate);
         }
 
@@ -260,7 +238,7 @@ mod tests {
     }
 
     /// The gates that messages are given.
-    fn gates(act: impl FnOnce(&mut Effects<'_>)) -> Vec<Lsn> {
+    fn gates(act: impl FnOnce(&mut Effects<'_>)) -> Vec<Index> {
         let (mut journal, mut outbox) = (Gates::default(), Gates::default());
         act(&mut Effects::new(&mut journal, &mut outbox));
         outbox.0
@@ -283,7 +261,7 @@ mod tests {
             effects.send(NodeId::client(1), &committed);
             effects.send_now(NodeId::client(1), &committed);
         });
-        assert_eq!(gates, [Lsn(7), Lsn(0), Lsn(7), Lsn(0)]);
+        assert_eq!(gates, [Index(7), Index::ZERO, Index(7), Index::ZERO]);
     }
 
     #[test]

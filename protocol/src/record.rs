@@ -7,12 +7,13 @@
 //! Records logged again by a checkpoint replace what they repeat.
 
 use bytes::{BufMut, Bytes};
+use seam::{Index, Position};
 
 use crate::codec::{
     Malformed, Reader, put_attempt, put_count, put_key, put_participants, put_position, put_process, put_txn, put_value,
 };
 use crate::fields::Field;
-use crate::id::{Age, Attempt, Lsn, Position, Process, TxnId};
+use crate::id::{Age, Attempt, Process, TxnId};
 use crate::limits::{
     BINS, OPERATIONS_MAX, OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, STARTS_MAX,
     STATED_MAX, VALUE_BYTES_MAX,
@@ -139,8 +140,8 @@ pub enum Record {
     /// Either: an operator gave up what had stood in the log before here and is not there any more. Written by the
     /// repair of a log as its first record, and at checkpoints.
     LossAccepted {
-        /// Where the log goes on.
-        until: Lsn,
+        /// With which index the log goes on: its own, in the first record of the repaired log.
+        until: Index,
     },
 }
 
@@ -203,7 +204,7 @@ const ABORTED: u8 = 4;
 const FENCED_BY_EPOCH: u8 = 5;
 /// `Started` without what was drawn: read, not written any more.
 const STARTED_BY_EPOCH: u8 = 6;
-/// `Decided` without chain values: read, not written any more.
+/// `Decided` without positions that can be compared: read, not written any more.
 const DECIDED_BY_LSN: u8 = 7;
 /// `DecidedElsewhere` without where: read, not written any more.
 const DECIDED_SOMEWHERE: u8 = 8;
@@ -473,7 +474,7 @@ impl Record {
             }
             STATED => Self::Stated(read_positions(reader, STATED_MAX, "peers")?),
             STATED_DECISIONS => Self::StatedDecisions(read_positions(reader, STATED_MAX, "peers")?),
-            LOSS_ACCEPTED => Self::LossAccepted { until: Lsn(reader.u64("until")?) },
+            LOSS_ACCEPTED => Self::LossAccepted { until: Index(reader.u64("until")?) },
             FINISHED => Self::Finished { txn: reader.txn()? },
             OUTCOMES => {
                 let count = reader.count(OUTCOME_BYTES, OUTCOMES_PER_RECORD_MAX, "outcomes")?;
@@ -541,7 +542,12 @@ fn read_positions(
 fn read_decided_by_lsn(reader: &mut Reader) -> Result<Record, Malformed> {
     let (txn, attempt, digest) = (reader.txn()?, reader.attempt()?, reader.u64("digest")?);
     let count = reader.count(12, PARTICIPANTS_MAX, "participants")?;
-    let mut read = || Ok((reader.u32("participant")?, Position { lsn: Lsn(reader.u64("prepared at")?), chain: 0 }));
+    let mut read = || {
+        let participant = reader.u32("participant")?;
+        // A byte address, which says nothing of what stands there.
+        reader.u64("prepared at")?;
+        Ok((participant, Position::UNKNOWN))
+    };
     let participants = (0..count).map(|_| read()).collect::<Result<_, Malformed>>()?;
     Ok(Record::Decided { txn, attempt, digest, participants })
 }

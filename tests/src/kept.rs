@@ -2,8 +2,8 @@
 
 use protocol::message::Hello;
 use protocol::{
-    ClusterId, Effects, HandshakeMessage, Journal, Link, Lsn, Message, NodeId, Origin, Outbox, Position, Process,
-    Record, Role, Room,
+    ClusterId, Effects, HandshakeMessage, Index, Journal, Link, Logged, Message, NodeId, Origin, Outbox, Place,
+    Position, Process, Record, Role, Room,
 };
 
 /// What the process of a lone machine is told when it starts.
@@ -38,7 +38,7 @@ pub struct Kept {
     /// Bytes that were logged.
     pub logged_bytes: usize,
     /// What was logged.
-    pub records: Vec<(Position, Record)>,
+    pub records: Vec<(Logged, Record)>,
     /// What was sent, and to whom.
     pub posted: Vec<(NodeId, Message)>,
     /// What the log says of its room.
@@ -68,22 +68,23 @@ impl Kept {
 
 struct KeptJournal<'a> {
     logged_bytes: &'a mut usize,
-    records: &'a mut Vec<(Position, Record)>,
+    records: &'a mut Vec<(Logged, Record)>,
     room: Room,
 }
 
 impl Journal for KeptJournal<'_> {
-    fn append(&mut self, record: &Record) -> Position {
+    fn append(&mut self, record: &Record) -> Logged {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         *self.logged_bytes += bytes.len();
-        let at = Position { lsn: self.end(), chain: 1 };
+        let place = Place::of_address(*self.logged_bytes as u64);
+        let at = Logged { position: Position { index: Index(self.end().0 + 1), hash: 1 }, place };
         self.records.push((at, record.clone()));
         at
     }
 
-    fn end(&self) -> Lsn {
-        Lsn(*self.logged_bytes as u64 + 1)
+    fn end(&self) -> Index {
+        Index(self.records.len() as u64)
     }
 
     fn room(&self) -> Room {
@@ -94,7 +95,7 @@ impl Journal for KeptJournal<'_> {
 struct KeptOutbox<'a>(&'a mut Vec<(NodeId, Message)>, Link);
 
 impl Outbox for KeptOutbox<'_> {
-    fn post(&mut self, to: NodeId, _: Lsn, message: &Message) {
+    fn post(&mut self, to: NodeId, _: Index, message: &Message) {
         self.0.push((to, message.clone()));
     }
 

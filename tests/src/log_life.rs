@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{
-    DirStorage, LogError, Lsn, OpenError, Options, Owner, Position, RecoveryReport, Room, Storage, Store, Table,
+    DirStorage, LogError, Logged, Lsn, OpenError, Options, Owner, Place, RecoveryReport, Room, Storage, Store, Table,
     TableError, UringDisk, Worker,
 };
 use tokio::sync::Notify;
@@ -65,7 +65,7 @@ fn change(n: u64) -> (String, Option<Vec<u8>>) {
     (format!("key {}", n * 7 % 13), (!n.is_multiple_of(11)).then(|| vec![n as u8; bytes]))
 }
 
-fn apply(table: &Table, at: Lsn, n: u64, payload: &Bytes) {
+fn apply(table: &Table, at: Place, n: u64, payload: &Bytes) {
     let (key, value) = change(n);
     let value = value.map(|value| payload.slice(payload.len() - value.len()..));
     let offset = value.as_ref().map_or(0, |value| payload.len() - value.len()) as u32;
@@ -115,9 +115,9 @@ impl Life {
         };
         let table = Table::new();
         let mut replayed = Vec::new();
-        let mut replay = |at: Position, payload: Bytes| {
+        let mut replay = |at: Logged, payload: Bytes| {
             let n = number(&payload);
-            apply(&table, at.lsn, n, &payload);
+            apply(&table, at.place, n, &payload);
             replayed.push(n);
         };
         let storage: Arc<dyn Storage> = storage;
@@ -167,7 +167,7 @@ impl Life {
         let mut payload = n.to_le_bytes().to_vec();
         payload.extend(change(n).1.unwrap_or_default());
         let at = self.store.append(&mut |into| into.extend_from_slice(&payload));
-        apply(self.store.table(), at.lsn, n, &Bytes::from(payload));
+        apply(self.store.table(), at.place, n, &Bytes::from(payload));
         self.ends.push((n, self.store.end()));
     }
 

@@ -143,11 +143,11 @@ fn place(fault: &Fault) -> Value {
         | Fault::CommitMissing { at, .. } => *at,
         Fault::DecidedDifferently { .. } | Fault::CommittedTwice { .. } | Fault::NotDecided { .. } => Position::UNKNOWN,
     };
-    if at.is_known() { json!({ "lsn": at.lsn.0, "chain": format!("{:016x}", at.chain) }) } else { Value::Null }
+    if at.is_known() { json!({ "index": at.index.0, "hash": format!("{:016x}", at.hash) }) } else { Value::Null }
 }
 
 fn people(report: &Report) -> Vec<String> {
-    let mut lines = vec![format!("{:<6}{:>12}{:>14}{:>14}  directory", "node", "records", "from LSN", "to LSN")];
+    let mut lines = vec![format!("{:<6}{:>12}{:>14}{:>14}  directory", "node", "records", "after index", "to index")];
     for node in &report.nodes {
         lines.push(format!(
             "{:<6}{:>12}{:>14}{:>14}  {}",

@@ -17,7 +17,8 @@ The log is read from its last checkpoint on, or with --from from any place in th
 or written; a running node's log is seen as of about now. Where it is damaged, a line of the kind `skipped` says what is
 left out and why, and reading goes on at the next sound group. Without a valid superblock the files are put in order by
 their headers. A torn tail, which the next start cuts off, is a line of the kind `torn-tail`; a file that
-looks like a segment and is not part of the log, one of the kind `stray`.
+looks like a segment and is not part of the log, one of the kind `stray`. A record that has a position, which is the same in
+every log of the same records, has its index and its hash; what a checkpoint has written has an LSN alone.
 
 Exit codes: 0 everything was read; 4 something was skipped; 3 the directory cannot be read.
 
@@ -74,7 +75,7 @@ fn write(out: &mut impl Write, args: &DumpArgs, line: &Value) -> io::Result<()> 
 fn line_of(item: DumpItem) -> Option<Value> {
     match item {
         DumpItem::Group(_) => None,
-        DumpItem::Record { at, kind, payload } => Some(record::line_of(at.lsn, kind, payload)),
+        DumpItem::Record { at, kind, payload } => Some(record::line_of(at, kind, payload)),
         DumpItem::Skipped(gap) => Some(skipped_line(&gap)),
         DumpItem::Torn(cut) => Some(json!({
             "kind": "torn-tail", "lsn": cut.from.0, "to": cut.to.0, "file": cut.file, "offset": cut.offset,

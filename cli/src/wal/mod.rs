@@ -82,7 +82,7 @@ fn failure(dir: &Path, error: &OpenError) -> Failure {
         OpenError::Io { .. }
         | OpenError::Corrupt { .. }
         | OpenError::WrongOwner { .. }
-        | OpenError::NewerFormat { .. }
+        | OpenError::OtherFormat { .. }
         | OpenError::NotRegular { .. }
         | OpenError::BadOptions(_) => data_dir::sentence(dir, error),
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use engine::{Lsn, RecordKind};
+use engine::{Logged, Lsn, RecordKind};
 use protocol::record::Promise;
 use protocol::{Attempt, Position, Record, TxnId};
 use serde_json::{Value, json};
@@ -16,20 +16,33 @@ pub(super) const PREPARED: &str = "prepared";
 /// The kind of the end of a promise that wrote nothing.
 pub(super) const RELEASED: &str = "released";
 
-/// A record as JSON; one that cannot be read says so.
-pub(super) fn line_of(lsn: Lsn, kind: RecordKind, payload: Bytes) -> Value {
+/// A record as JSON; one that cannot be read says so. Only one that has a position has an index and a hash.
+pub(super) fn line_of(at: Logged, kind: RecordKind, payload: Bytes) -> Value {
     let bytes = payload.len();
     let mut line = match kind {
         RecordKind::TableSlice => json!({ "kind": "table-slice", "bytes": bytes }),
         RecordKind::CheckpointBegin => json!({ "kind": "checkpoint-begin" }),
         RecordKind::CheckpointEnd => json!({ "kind": "checkpoint-end" }),
-        RecordKind::Owner => match Record::decode(payload) {
+        RecordKind::Resumed => json!({ "kind": "resumed", "after_index": index_in(&payload) }),
+        RecordKind::Owner | RecordKind::OwnerAgain => match Record::decode(payload) {
             Ok(known) => record(&known),
             Err(error) => json!({ "kind": "unknown-record", "bytes": bytes, "reason": error.to_string() }),
         },
     };
-    line["lsn"] = json!(lsn.0);
+    line["lsn"] = json!(Lsn::from(at.place).0);
+    if at.position.is_known() {
+        line["index"] = json!(at.position.index.0);
+        line["hash"] = json!(hash(at.position));
+    }
     line
+}
+
+fn index_in(payload: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(payload.try_into().ok()?))
+}
+
+fn hash(position: Position) -> String {
+    format!("{:016x}", position.hash)
 }
 
 /// The keys that a record may write.
@@ -155,11 +168,7 @@ fn peers(stated: &[(u32, Position)]) -> Value {
 
 /// Null where none is known.
 fn place(position: Position) -> Value {
-    if position.is_known() {
-        json!({ "lsn": position.lsn.0, "chain": format!("{:016x}", position.chain) })
-    } else {
-        Value::Null
-    }
+    if position.is_known() { json!({ "index": position.index.0, "hash": hash(position) }) } else { Value::Null }
 }
 
 fn decided(kind: &str, txn: TxnId, attempt: Attempt) -> Value {
@@ -189,13 +198,13 @@ fn distinct(owners: &[u32]) -> Vec<u32> {
     owners.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The same for people: position, kind, and the rest as it is.
+/// The same for people: LSN, index, kind, and the rest as it is.
 pub(super) fn people(line: &Value) -> String {
     let text = |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), |text| show(text.as_bytes()));
-    let lsn = if line["lsn"].is_null() { "-".to_owned() } else { text("lsn") };
-    let mut people = format!("{lsn:>12}  {:<20}", text("kind"));
+    let number = |field: &str| if line[field].is_null() { "-".to_owned() } else { text(field) };
+    let mut people = format!("{:>12} {:>9}  {:<20}", number("lsn"), number("index"), text("kind"));
     for field in line.as_object().into_iter().flat_map(|fields| fields.keys()) {
-        if field != "lsn" && field != "kind" {
+        if !["lsn", "index", "kind"].contains(&field.as_str()) {
             people += &format!(" {field}={}", text(field));
         }
     }
@@ -205,16 +214,22 @@ pub(super) fn people(line: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{Index, Place};
+    use protocol::Age;
     use protocol::record::Write;
-    use protocol::{Age, Lsn as PeerLsn};
 
     const TXN: TxnId = TxnId(0xab);
     const ATTEMPT: Attempt = Attempt { epoch: 2, number: 3 };
 
+    fn at() -> Logged {
+        let position = Position { index: Index(11), hash: 7 };
+        Logged { position, place: Place::of_address(4_096) }
+    }
+
     fn dumped(of: &Record) -> Value {
         let mut payload = Vec::new();
         of.encode(&mut payload);
-        line_of(Lsn(4_096), RecordKind::Owner, payload.into())
+        line_of(at(), RecordKind::Owner, payload.into())
     }
 
     #[test]
@@ -234,26 +249,29 @@ mod tests {
             participants: vec![1, 2],
         };
         let line = dumped(&Record::Prepared(promise));
-        assert_eq!(line["lsn"], 4_096);
+        assert_eq!(
+            (&line["lsn"], &line["index"], &line["hash"]),
+            (&json!(4_096), &json!(11), &json!("0000000000000007"))
+        );
         assert_eq!(line["writes"], json!([{ "key": "a", "value": "5" }, { "key": { "hex": "ff" }, "value": null }]));
-        assert!(people(&line).starts_with("        4096  prepared "), "{}", people(&line));
+        assert!(people(&line).starts_with("        4096        11  prepared "), "{}", people(&line));
     }
 
     #[test]
     fn a_decision_shows_whom_it_is_for() {
-        let participants = vec![(1, Position::UNKNOWN), (2, Position { lsn: PeerLsn(20), chain: 7 })];
+        let participants = vec![(1, Position::UNKNOWN), (2, Position { index: Index(20), hash: 7 })];
         let line = dumped(&Record::Decided { txn: TXN, attempt: ATTEMPT, digest: 7, participants });
         assert_eq!(line["kind"], "decided");
         assert_eq!(line["attempt"], "2.3");
         assert_eq!(line["participants"][0], json!({ "id": 1, "prepared_at": null }));
-        let prepared_at = json!({ "lsn": 20, "chain": "0000000000000007" });
+        let prepared_at = json!({ "index": 20, "hash": "0000000000000007" });
         assert_eq!(line["participants"][1], json!({ "id": 2, "prepared_at": prepared_at }));
     }
 
     #[test]
     fn what_is_no_record_is_named_with_its_place() {
-        let line = line_of(Lsn(9), RecordKind::Owner, vec![250].into());
-        assert_eq!((&line["kind"], &line["lsn"]), (&json!("unknown-record"), &json!(9)));
+        let line = line_of(at(), RecordKind::Owner, vec![250].into());
+        assert_eq!((&line["kind"], &line["lsn"]), (&json!("unknown-record"), &json!(4_096)));
         assert!(keys(vec![250].into()).is_err());
     }
 }

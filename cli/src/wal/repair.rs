@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use clap::Args;
-use engine::inspect::{Lost, Plan, Repair, RepairError, Step};
-use engine::{DumpItem, Lsn, RecordKind};
+use engine::inspect::{Accept, Lost, Plan, Repair, RepairError, Step};
+use engine::{DumpItem, Index, Lsn, RecordKind};
 use protocol::{Record, TxnId};
 use serde_json::{Value, json};
 
@@ -17,26 +17,27 @@ use crate::output::{Output, line};
 use crate::values::parse_switch;
 
 const AFTER_HELP: &str = "\
-Of a damaged log: keeps everything before the last group that ends at or before the LSN, if all of it is sound from the
-checkpoint on, and drops the rest. What is dropped was acknowledged: other nodes may rely on it, and will say so. Restore
-a backup instead if there is one. `assent wal verify` names the first damage; an LSN that is too large is refused with
-the greatest one that is possible.
+Of a damaged log, --accept-loss-after LSN keeps everything before the last group that ends at or before the LSN, if all of it
+is sound from the checkpoint on, and drops the rest. What is dropped was acknowledged: other nodes may rely on it, and will
+say so. Restore a backup instead if there is one. `assent wal verify` names the first damage; an LSN that is too large is
+refused with the greatest one that is possible.
 
-Of a sound log: drops nothing, wherever the LSN lies. The log then says that what others have heard of and what is not
-in it was given up, up to its present end or to the LSN, whichever is later: give the LSN that the error of a node
-names whose log has lost records. That works once: a loss that was accepted already is not accepted again.
+Of a sound log, --accept-loss-until INDEX drops nothing. The log then says that what others have heard of and what is not
+in it was given up, up to its present end or to the record with this index, whichever is later: give the index that the
+error of a node names whose log has lost records. That works once: a loss that was accepted already is not accepted again.
 
 First the plan is printed. With --dry-run that is all. Otherwise the directory is copied to DIR.backup-TIME, a report of
 what is lost is written into it (loss-report-N.json, N is the opening that the repair counts as), and the log is cut.
-The repaired log goes on past every LSN that it ever gave out. A repair that was interrupted leaves the log as it was or
+The repaired log goes on past every LSN and every index that it ever gave out. A repair that was interrupted leaves the log as it was or
 the repaired one; run it again.
 
-Exit codes: 0 done, or a loss past this LSN was accepted before; 1 not possible at this LSN; 3 the directory cannot be
-used, or the backup failed; 4 no repair can help: restore a backup.
+Exit codes: 0 done, or this loss was accepted before; 1 not possible there; 3 the directory cannot be used, or the backup
+failed; 4 no repair can help: restore a backup.
 
 Examples:
   assent wal repair data/p1 --dry-run --accept-loss-after 81920
-  assent wal repair data/p1 --accept-loss-after 81920";
+  assent wal repair data/p1 --accept-loss-after 81920
+  assent wal repair data/p1 --accept-loss-until 5234";
 
 /// Transactions of the lost part that a report names: enough to find out by hand, little enough to hold and to read.
 const LOST_TRANSACTIONS_MAX: usize = 100_000;
@@ -50,15 +51,35 @@ const SHOWN_TRANSACTIONS_MAX: usize = 20;
 pub(crate) struct RepairArgs {
     /// The data directory of a node that is not running.
     dir: PathBuf,
-    /// Everything from this LSN on may be lost; of a sound log nothing is dropped.
-    #[arg(long, value_name = "LSN")]
-    accept_loss_after: u64,
+    #[command(flatten)]
+    accept: AcceptArgs,
     /// Say what would be kept and lost, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON, one document.
     #[arg(long, env = "ASSENT_JSON", value_parser = parse_switch)]
     pub(super) json: bool,
+}
+
+/// Which loss is accepted.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct AcceptArgs {
+    /// The log is damaged: everything from this LSN on may be lost.
+    #[arg(long, value_name = "LSN")]
+    accept_loss_after: Option<u64>,
+    /// The log is sound: others may have heard of more than it holds, up to the record with this index.
+    #[arg(long, value_name = "INDEX")]
+    accept_loss_until: Option<u64>,
+}
+
+impl AcceptArgs {
+    fn loss(&self) -> Accept {
+        match (self.accept_loss_after, self.accept_loss_until) {
+            (Some(lsn), _) => Accept::After(Lsn(lsn)),
+            (None, index) => Accept::Until(Index(index.unwrap_or_default())),
+        }
+    }
 }
 
 /// What the lost part says of transactions, as far as it can be read.
@@ -73,7 +94,7 @@ struct LostTransactions {
 
 impl LostTransactions {
     fn take(&mut self, item: DumpItem) {
-        let DumpItem::Record { kind: RecordKind::Owner, payload, .. } = item else { return };
+        let DumpItem::Record { kind: RecordKind::Owner | RecordKind::OwnerAgain, payload, .. } = item else { return };
         let Ok(record) = Record::decode(payload) else {
             self.unknown += 1;
             return;
@@ -107,17 +128,16 @@ impl LostTransactions {
 /// Runs the command.
 pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let mut transactions = LostTransactions::default();
-    let mut accepted = Lsn::ZERO;
+    let mut accepted = Index::ZERO;
     let mut accepts = |payload: &[u8]| {
         let until = accepted_by(payload)?;
         accepted = accepted.max(until);
         Some(until)
     };
-    let planned =
-        Repair::plan(&args.dir, Lsn(args.accept_loss_after), &mut accepts, &mut |item| transactions.take(item));
+    let planned = Repair::plan(&args.dir, args.accept.loss(), &mut accepts, &mut |item| transactions.take(item));
     let Some(mut repair) = planned.map_err(|error| refused(&args.dir, &error))? else {
         let said = format!(
-            "{}: the log is sound, and says already that everything before LSN {accepted} which is not in it was given up: \
+            "{}: the log is sound, and says already that everything before index {accepted} which is not in it was given up: \
              there is nothing to repair",
             args.dir.display()
         );
@@ -126,7 +146,7 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
         return Output { json: args.json }.say(&document, &said);
     };
     let mut record = Vec::new();
-    Record::LossAccepted { until: protocol::Lsn(repair.plan_made().goes_on_at.0) }.encode(&mut record);
+    Record::LossAccepted { until: repair.plan_made().goes_on_with }.encode(&mut record);
     repair.begin_with(&record);
     let plan = repair.plan_made();
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -157,10 +177,10 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     }
 }
 
-/// Up to where a record accepts a loss.
-fn accepted_by(payload: &[u8]) -> Option<Lsn> {
+/// Before which index a record accepts a loss.
+fn accepted_by(payload: &[u8]) -> Option<Index> {
     match Record::decode(Bytes::copy_from_slice(payload)) {
-        Ok(Record::LossAccepted { until }) => Some(Lsn(until.0)),
+        Ok(Record::LossAccepted { until }) => Some(until),
         Ok(_) | Err(_) => None,
     }
 }
@@ -185,7 +205,9 @@ fn refused(dir: &Path, error: &RepairError) -> Failure {
         RepairError::PastDamage { .. }
         | RepairError::BeforeCheckpoint { .. }
         | RepairError::NotBegun
-        | RepairError::NoSuchPosition { .. } => Failure::No(format!("{}: {error}", dir.display())),
+        | RepairError::Damaged { .. }
+        | RepairError::Sound { .. }
+        | RepairError::NoSuchIndex { .. } => Failure::No(format!("{}: {error}", dir.display())),
         RepairError::Surgery(_) => Failure::Start(error.to_string()),
         RepairError::NoSuperblock(_)
         | RepairError::CheckpointDamaged { .. }
@@ -207,7 +229,8 @@ fn document(args: &RepairArgs, plan: &Plan, transactions: &LostTransactions, bac
         "dir": args.dir.display().to_string(),
         "time": now,
         "version": env!("CARGO_PKG_VERSION"),
-        "accept_loss_after": args.accept_loss_after,
+        "accept_loss_after": args.accept.accept_loss_after,
+        "accept_loss_until": args.accept.accept_loss_until,
         "damage": plan.damage,
         "checkpoint": plan.checkpoint.0,
         "keep_to": plan.keep_to.0,
@@ -223,8 +246,9 @@ fn document(args: &RepairArgs, plan: &Plan, transactions: &LostTransactions, bac
         "transactions": transactions.kinds.iter().map(transaction).collect::<Vec<_>>(),
         "transactions_dropped": transactions.dropped,
         "incarnation": plan.incarnation,
-        "accepted": plan.goes_on_at.0,
+        "accepted": plan.goes_on_with.0,
         "goes_on_at": plan.goes_on_at.0,
+        "goes_on_with": plan.goes_on_with.0,
         "new_file": plan.new_file,
         "backup": if args.dry_run { Value::Null } else { json!(backup.display().to_string()) },
     })
@@ -234,7 +258,7 @@ fn people(plan: &Plan, transactions: &LostTransactions) -> Result<(), Failure> {
     let Some(damage) = &plan.damage else {
         line(&format!("damage:  none; all of the log is kept, LSN {} to {}", plan.checkpoint, plan.keep_to))?;
         line("accept:  the loss of what other nodes have heard of and what is not in this log")?;
-        return line(&format!("then:    the log goes on at LSN {} in {}", plan.goes_on_at, plan.new_file));
+        return line(&goes_on(plan));
     };
     line(&format!("damage:  {damage}"))?;
     line(&format!(
@@ -260,7 +284,12 @@ fn people(plan: &Plan, transactions: &LostTransactions) -> Result<(), Failure> {
     if further > 0 {
         line(&format!("lose:    {further} further transactions; the report names them, and so does --json"))?;
     }
-    line(&format!("then:    the log goes on at LSN {} in {}", plan.goes_on_at, plan.new_file))
+    line(&goes_on(plan))
+}
+
+fn goes_on(plan: &Plan) -> String {
+    let Plan { goes_on_at, goes_on_with, new_file, .. } = plan;
+    format!("then:    the log goes on at LSN {goes_on_at} with index {goes_on_with} in {new_file}")
 }
 
 fn what(step: Step, backup: &Path, report: &str) -> String {
@@ -311,7 +340,7 @@ mod tests {
             let mut payload = Vec::new();
             record.encode(&mut payload);
             let payload = payload.into();
-            lost.take(DumpItem::Record { at: engine::Position::default(), kind: RecordKind::Owner, payload });
+            lost.take(DumpItem::Record { at: engine::Logged::default(), kind: RecordKind::Owner, payload });
         }
         let kinds: Vec<_> = lost.kinds.into_iter().map(|(txn, kinds)| (txn.0, kinds)).collect();
         assert_eq!(kinds, [(2, vec!["prepared", "committed"]), (3, vec!["prepared"])]);

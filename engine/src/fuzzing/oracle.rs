@@ -12,23 +12,23 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The crc of log id and LSN, then all bytes from 72 to the end of the padding.
+/// The crc of log id and LSN, then all bytes from 88 to the end of the padding.
 pub(super) fn payload_crc(id_and_lsn: &[u8], payload: &[u8]) -> u32 {
     crc32c::crc32c(&[id_and_lsn, payload].concat())
 }
 
 /// "A group at position P is valid if and only if, checked in this order".
 pub(super) fn group(bytes: &[u8], expect: &Expect) -> Result<(), Flaw> {
-    if bytes.len() < 72 {
+    if bytes.len() < 88 {
         return Err(Flaw::Length);
     }
-    if &bytes[..8] != b"asntGRP\x01" {
+    if &bytes[..8] != b"asntGRP\x02" {
         if get_u64(bytes, 8..16) == expect.log_id && get_u64(bytes, 16..24) == expect.lsn.0 {
             return Err(Flaw::HeaderCrc);
         }
         return Err(if is_zero(&bytes[..bytes.len().min(BLOCK)]) { Flaw::Zeros } else { Flaw::NoMagic });
     }
-    if crc32c::crc32c(&bytes[..68]) != get_u32(bytes, 68..72) {
+    if crc32c::crc32c(&bytes[..84]) != get_u32(bytes, 84..88) {
         return Err(Flaw::HeaderCrc);
     }
     let (lsn, durable) = (get_u64(bytes, 16..24), get_u64(bytes, 48..56));
@@ -55,24 +55,42 @@ pub(super) fn group(bytes: &[u8], expect: &Expect) -> Result<(), Flaw> {
     if get_u64(bytes, 40..48) != expect.chain {
         return Err(Flaw::Chain);
     }
-    let end = (72 + length as usize).next_multiple_of(BLOCK);
+    let end = (88 + length as usize).next_multiple_of(BLOCK);
     if end > 4 << 20 || end > bytes.len() {
         return Err(Flaw::Length);
     }
-    let crc = payload_crc(&bytes[8..24], &bytes[72..end]);
-    if crc == get_u32(bytes, 64..68) { Ok(()) } else { Err(Flaw::PayloadCrc) }
+    let crc = payload_crc(&bytes[8..24], &bytes[88..end]);
+    if crc == get_u32(bytes, 80..84) { Ok(()) } else { Err(Flaw::PayloadCrc) }
 }
 
-/// Whether so many records, each of a length, a known kind and a payload, fill these bytes.
-pub(super) fn records_fill(payload: &[u8], records: u32) -> bool {
-    let mut at = 0;
+/// Whether so many records, each of a length, a known kind and a payload, fill these bytes; then the index and the hash after the
+/// last one.
+pub(super) fn last_of(payload: &[u8], records: u32, before: (u64, u64)) -> Option<(u64, u64)> {
+    let (mut at, (mut index, mut hash)) = (0, before);
     for _ in 0..records {
-        if at + 5 > payload.len() || !(1..=4).contains(&payload[at + 4]) {
-            return false;
+        if at + 5 > payload.len() || !(1..=6).contains(&payload[at + 4]) {
+            return None;
         }
-        at += 5 + get_u32(payload, at..at + 4) as usize;
+        let length = get_u32(payload, at..at + 4) as usize;
+        let record = payload.get(at + 5..at + 5 + length)?;
+        match payload[at + 4] {
+            1 => (index, hash) = (index.checked_add(1)?, hash_after(hash, record)),
+            6 if length != 8 || get_u64(record, 0..8) < index => return None,
+            6 => (index, hash) = (get_u64(record, 0..8), hash_after(hash, record)),
+            _ => {}
+        }
+        at += 5 + length;
     }
-    at == payload.len()
+    (at == payload.len()).then_some((index, hash))
+}
+
+/// "Position".
+fn hash_after(before: u64, record: &[u8]) -> u64 {
+    let crc_and_length = (u128::from(crc32c::crc32c(record)) << 32) as u64 | record.len() as u64;
+    let x = before.rotate_left(23) ^ crc_and_length;
+    let x = (u128::from(x) * 0x9e37_79b9_7f4a_7c15) as u64;
+    let x = x ^ x >> 29;
+    if x == 0 { 1 } else { x }
 }
 
 /// Whether the block is the header of a segment of this log.
@@ -88,7 +106,7 @@ pub(super) fn segment_header(block: &[u8], log_id: u64) -> bool {
 pub(super) struct Copy {
     pub(super) valid: bool,
     /// Its version, if that is all that is wrong.
-    pub(super) newer: Option<u32>,
+    pub(super) other: Option<u32>,
     pub(super) sequence: u64,
 }
 
@@ -97,17 +115,17 @@ pub(super) fn superblock_copy(file: &[u8], number: usize) -> Copy {
     let whole = file.get(number * COPY..(number + 1) * COPY);
     let sealed =
         |copy: &&[u8]| &copy[..8] == b"asntSUP\x01" && crc32c::crc32c(&copy[..65532]) == get_u32(copy, 65532..65536);
-    let Some(copy) = whole.filter(sealed) else { return Copy { valid: false, newer: None, sequence: 0 } };
+    let Some(copy) = whole.filter(sealed) else { return Copy { valid: false, other: None, sequence: 0 } };
     let version = get_u32(copy, 8..12);
-    let newer = (version > 1).then_some(version);
-    let valid = version == 1 && superblock_fields(copy);
-    Copy { valid, newer, sequence: get_u64(copy, 24..32) }
+    let other = (version != 2).then_some(version);
+    let valid = version == 2 && superblock_fields(copy);
+    Copy { valid, other, sequence: get_u64(copy, 24..32) }
 }
 
 fn superblock_fields(copy: &[u8]) -> bool {
     let segment_bytes = get_u64(copy, 56..64);
     let count = get_u32(copy, 104..108) as usize;
-    if count > 1024 || !(64 << 10..=1 << 30).contains(&segment_bytes) || !segment_bytes.is_multiple_of(4096) {
+    if count > 5400 || !(64 << 10..=1 << 30).contains(&segment_bytes) || !segment_bytes.is_multiple_of(4096) {
         return false;
     }
     let (list, rest) = copy[120..65532].split_at(12 * count);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::io::Errno;
+use seam::Position;
 
 use super::dump::contradiction;
 use super::files::Files;
@@ -14,9 +15,10 @@ use super::verify::{Finding, OwnerRecord, Progress, Soundness, Verified};
 use super::walk::{Cause, Skipped, Step, Walk};
 use crate::buffer::Buffer;
 use crate::error::OpenError;
-use crate::group::{self, GroupInfo, RecordKind};
+use crate::group::{self, GroupInfo, RecordInGroup, RecordKind};
 use crate::limits::{FINDINGS_MAX, SUPERBLOCK_BYTES};
 use crate::lsn::Lsn;
+use crate::recovery::History;
 use crate::scan::{Scanner, Tail};
 use crate::slice::{self, Entry, Pointer};
 use crate::storage::Storage;
@@ -185,13 +187,18 @@ impl<'a> Check<'a> {
 
     pub(super) fn walk(&mut self, mut walk: Walk) -> Result<Files, OpenError> {
         let mut segment = None;
+        // The first group of a log states the log's id as the chain value before it.
+        let mut history = (walk.files.log_id, History::at_birth());
         while let Some(step) = walk.next()? {
             if segment.replace(walk.segment()) != Some(walk.segment()) {
                 self.verified.segments += 1;
                 self.read(walk.files.segment_bytes);
             }
             match step {
-                Step::Group(info) => self.group(&walk, &info),
+                Step::Group(info) => {
+                    let last = self.group(&walk, &info);
+                    last.into_iter().for_each(|last| self.history(&walk, &info, last, &mut history));
+                }
                 Step::Skipped(place) => self.find(Soundness::Damaged, place),
                 Step::End(end) => {
                     let soundness = match end.rule.verdict() {
@@ -209,15 +216,17 @@ impl<'a> Check<'a> {
         Ok(walk.files)
     }
 
-    fn group(&mut self, walk: &Walk, info: &GroupInfo) {
+    /// Checks the records of a group; the position of the last one, if they can be read.
+    fn group(&mut self, walk: &Walk, info: &GroupInfo) -> Option<Position> {
         self.verified.groups += 1;
         self.verified.bytes += info.padded_bytes();
         let checkpoint = self.verified.checkpoint.unwrap_or_default();
-        let read = group::records::<()>(walk.bytes(info), info, &mut |offset, kind, payload| {
+        let read = group::records::<()>(walk.bytes(info), info, &mut |record| {
+            let RecordInGroup { offset, kind, payload, position: _ } = record;
             self.verified.records += 1;
             let lsn = Lsn(info.lsn.0 + offset as u64);
             let flaw = match kind {
-                RecordKind::Owner => (self.owner)(lsn, Bytes::copy_from_slice(payload))
+                RecordKind::Owner | RecordKind::OwnerAgain => (self.owner)(lsn, Bytes::copy_from_slice(payload))
                     .err()
                     .map(|reason| (Cause::RecordUnknown, format!("the record cannot be read: {reason}"))),
                 RecordKind::TableSlice => {
@@ -226,7 +235,7 @@ impl<'a> Check<'a> {
                     let reason = "the table slice cannot be read".to_owned();
                     slice::parse(payload, &mut take).is_none().then_some((cause, reason))
                 }
-                RecordKind::CheckpointBegin | RecordKind::CheckpointEnd => None,
+                RecordKind::CheckpointBegin | RecordKind::CheckpointEnd | RecordKind::Resumed => None,
             };
             if let Some((cause, reason)) = flaw {
                 let at = lsn.offset(walk.files.segment_bytes);
@@ -237,6 +246,21 @@ impl<'a> Check<'a> {
         });
         if read.is_none() {
             self.find(Soundness::Damaged, contradiction(walk, info));
+        }
+        read.and_then(Result::ok)
+    }
+
+    /// A group that follows the one before by its chain value must follow it by its positions too.
+    fn history(&mut self, walk: &Walk, info: &GroupInfo, last: Position, history: &mut (u64, History)) {
+        let (chain, before) = history;
+        if *chain != info.chain {
+            *before = History::default();
+        }
+        *chain = info.chain_after();
+        if let Err(reason) = before.take(info, last) {
+            let at = info.lsn.offset(walk.files.segment_bytes);
+            let cause = Cause::Rule(Rule::HistoryContradicts);
+            self.damage(walk.files.name(walk.segment()), at, (info.lsn, info.end()), cause, reason);
         }
     }
 
@@ -282,8 +306,9 @@ impl<'a> Check<'a> {
         }
         let mut scanner = Scanner::new(Arc::clone(storage), superblock.clone())?;
         while let Some(info) = scanner.next_group()? {
-            let _whole = group::records::<()>(scanner.bytes(&info), &info, &mut |offset, kind, payload| {
-                if kind == RecordKind::Owner {
+            let _whole = group::records::<()>(scanner.bytes(&info), &info, &mut |record| {
+                let RecordInGroup { offset, kind, payload, position: _ } = record;
+                if kind.is_owners() {
                     let lsn = Lsn(info.lsn.0 + offset as u64);
                     let keys = (self.owner)(lsn, Bytes::copy_from_slice(payload)).unwrap_or_default();
                     keys.iter().for_each(|key| _ = self.unlisted.remove(key.as_ref()));

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use seam::Logged;
 
 use super::files::Files;
 use super::strays::{Stray, strays};
 use super::walk::{Cause, End, Skipped, Step, Walk};
 use crate::error::OpenError;
-use crate::group::{self, Follower, GroupInfo, RecordKind};
-use crate::lsn::{Lsn, Position};
+use crate::group::{self, GroupInfo, RecordInGroup, RecordKind};
+use crate::lsn::Lsn;
 use crate::options::Owner;
 use crate::recovery::Cut;
 use crate::ring::DirStorage;
@@ -27,8 +28,8 @@ pub enum DumpItem {
     Group(GroupInfo),
     /// A record.
     Record {
-        /// Where it stands.
-        at: Position,
+        /// Which record it is, and where it lies.
+        at: Logged,
         /// What it is.
         kind: RecordKind,
         /// Its bytes.
@@ -92,10 +93,8 @@ pub(super) fn read_group(walk: &Walk, info: &GroupInfo, items: &mut VecDeque<Dum
     let before = items.len();
     items.push_back(DumpItem::Group(*info));
     let group = walk.bytes(info);
-    let mut follower = Follower::new(group, info);
-    let read = group::records::<()>(group, info, &mut |offset, kind, payload| {
-        let chain = follower.chain_at(offset + payload.len());
-        let at = Position { lsn: Lsn(info.lsn.0 + offset as u64), chain };
+    let read = group::records::<()>(group, info, &mut |RecordInGroup { offset, kind, position, payload }| {
+        let at = Logged { position, place: Lsn(info.lsn.0 + offset as u64).into() };
         items.push_back(DumpItem::Record { at, kind, payload: Bytes::copy_from_slice(payload) });
         Ok(())
     });

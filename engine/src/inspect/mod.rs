@@ -24,7 +24,7 @@ mod walk;
 pub use corrupt::{Change, CorruptError, Corruption, Kind, Target, corrupt};
 pub use dump::{Dump, DumpItem, dump, dump_from};
 pub use plan::{Accepts, Lost, Plan, RepairError};
-pub use repair::{Repair, Step};
+pub use repair::{Accept, Repair, Step};
 pub use strays::Stray;
 pub use surgery::SurgeryError;
 pub use verify::{Finding, OwnerRecord, Progress, Soundness, Verified, verify};

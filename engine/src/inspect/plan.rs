@@ -5,17 +5,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use seam::{Index, Position};
+
 use super::dump::{DumpItem, contradiction, read_group};
 use super::files::Files;
 use super::surgery::SurgeryError;
-use super::walk::{Skipped, Step as Walked, Walk};
+use super::walk::{Cause, Skipped, Step as Walked, Walk};
 use crate::buffer::Buffer;
 use crate::error::OpenError;
-use crate::group::{self, GroupInfo, RecordKind};
+use crate::group::{self, GroupInfo, RecordInGroup, RecordKind};
 use crate::limits::SEGMENTS_MAX;
 use crate::lsn::Lsn;
-use crate::scan::Scanner;
+use crate::recovery::History;
+use crate::scan::{Scanner, Tail};
 use crate::slice;
+use crate::storage::Storage;
 use crate::superblock::Superblock;
 use crate::verdict::Rule;
 
@@ -46,16 +50,36 @@ pub enum RepairError {
     /// There is a superblock and no segment.
     #[error("the log has no segment yet: its creation was cut off, and the node's next start finishes it")]
     NotBegun,
-    /// No log comes that far, and this one is sound.
+    /// An index does not say where a damaged log can be cut.
     #[error(
-        "the log is sound up to its end, LSN {end}, and no log reaches LSN {asked}: nothing is to be repaired; to accept that \
-         others have heard of more than it holds, name the LSN that the node's error names"
+        "the log is damaged ({place}): name the LSN after which it is given up; \
+         at most LSN {possible} can be kept: --accept-loss-after {possible}"
     )]
-    NoSuchPosition {
-        /// What was asked for.
-        asked: Lsn,
+    Damaged {
+        /// The greatest LSN that is possible.
+        possible: Lsn,
+        /// The first damage.
+        place: String,
+    },
+    /// There is nothing to cut off.
+    #[error(
+        "the log is sound up to its end, LSN {end}: nothing is to be cut off; to accept that others have heard of more than \
+         it holds, name the index that the node's error names: --accept-loss-until INDEX"
+    )]
+    Sound {
         /// Where the log ends.
         end: Lsn,
+    },
+    /// No log comes that far, and this one is sound.
+    #[error(
+        "the log is sound, its last record has index {last}, and no log reaches index {asked}; to accept that others have \
+         heard of more than it holds, name the index that the node's error names"
+    )]
+    NoSuchIndex {
+        /// What was asked for.
+        asked: Index,
+        /// The last record.
+        last: Index,
     },
     /// Replay starts at the checkpoint and needs all of it.
     #[error(
@@ -151,6 +175,8 @@ pub struct Plan {
     pub incarnation: u64,
     /// Where the repaired log goes on.
     pub goes_on_at: Lsn,
+    /// The first index that it gives out then. No lost record can have had it or a later one.
+    pub goes_on_with: Index,
     /// The file of the segment there.
     pub new_file: String,
 }
@@ -158,17 +184,18 @@ pub struct Plan {
 /// A part of a log from its checkpoint on.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
-    /// Where it ends, and the chain value there.
+    /// Where it ends, the chain value there, and the position of the last record.
     pub(super) end: Lsn,
     pub(super) chain: u64,
+    pub(super) last: Position,
     /// What lies in it.
     pub(super) groups: u64,
     pub(super) records: u64,
 }
 
 impl Part {
-    fn add(&mut self, info: &GroupInfo) {
-        (self.end, self.chain) = (info.end(), info.chain_after());
+    fn add(&mut self, info: &GroupInfo, last: Position) {
+        (self.end, self.chain, self.last) = (info.end(), info.chain_after(), last);
         self.groups += 1;
         self.records += u64::from(info.records);
     }
@@ -183,17 +210,39 @@ pub(super) struct Sound {
     pub(super) before: Part,
     /// The first position at which the log can be cut.
     pub(super) least: Lsn,
-    /// Up to where the owner has accepted a loss before.
-    pub(super) accepted: Lsn,
+    /// The latest record by which the owner has accepted a loss.
+    pub(super) accepted: Accepted,
     /// What ended it.
     pub(super) damage: Option<Skipped>,
 }
 
-/// What the owner makes of a record: up to where a loss is accepted by it, if it is one that says so.
-pub type Accepts<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Lsn>;
+/// Up to which index a loss was accepted, and where the log says so.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Accepted {
+    pub(super) until: Index,
+    pub(super) at: Lsn,
+}
+
+/// What the owner makes of a record: before which index a loss is accepted by it, if it is one that says so.
+pub type Accepts<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Index>;
 
 pub(super) fn said(place: &Skipped) -> String {
     format!("{}: offset {} (LSN {}): {}: {}", place.file, place.offset, place.from, place.cause, place.reason)
+}
+
+/// Reads a log as recovery does, without its owner; where it ends.
+pub(super) fn read_through(storage: Arc<dyn Storage>, superblock: &Superblock) -> Result<Tail, OpenError> {
+    let mut scanner = Scanner::new(storage, superblock.clone())?;
+    let mut history = History::from(superblock);
+    while let Some(info) = scanner.next_group()? {
+        let Some(last) = last_of(scanner.bytes(&info), &info) else {
+            let reason = "the group's records cannot be read".to_owned();
+            return Err(scanner.corrupt(info.lsn, Rule::RecordsContradict, reason));
+        };
+        let taken = history.take(&info, last);
+        taken.map_err(|reason| scanner.corrupt(info.lsn, Rule::HistoryContradicts, reason))?;
+    }
+    Ok(scanner.finish())
 }
 
 /// Why recovery refuses the log; `None` if it does not.
@@ -201,21 +250,8 @@ pub(super) fn refusal(files: &Files, superblock: &Superblock) -> Result<Option<S
     if superblock.segments.is_empty() {
         return Ok(None);
     }
-    let read = || -> Result<(), OpenError> {
-        let mut scanner = Scanner::new(Arc::clone(&files.storage), superblock.clone())?;
-        while let Some(info) = scanner.next_group()? {
-            if !is_whole(scanner.bytes(&info), &info) {
-                return Err(scanner.corrupt(
-                    info.lsn,
-                    Rule::RecordsContradict,
-                    "the group's records cannot be read".to_owned(),
-                ));
-            }
-        }
-        Ok(())
-    };
-    match read() {
-        Ok(()) => Ok(None),
+    match read_through(Arc::clone(&files.storage), superblock) {
+        Ok(_) => Ok(None),
         Err(OpenError::Corrupt { file, offset, lsn, rule, reason }) => {
             Ok(Some(format!("{file}: offset {offset} (LSN {lsn}): {rule}: {reason}")))
         }
@@ -226,13 +262,17 @@ pub(super) fn refusal(files: &Files, superblock: &Superblock) -> Result<Option<S
     }
 }
 
-/// Whether the records fill the group, and slices can be read.
-fn is_whole(bytes: &[u8], info: &GroupInfo) -> bool {
-    let read = group::records(bytes, info, &mut |_, kind, payload| match kind {
+/// The position of the last record of a group; `None` if the records do not fill it, or a slice cannot be read.
+fn last_of(bytes: &[u8], info: &GroupInfo) -> Option<Position> {
+    let read = group::records(bytes, info, &mut |RecordInGroup { kind, payload, .. }| match kind {
         RecordKind::TableSlice => slice::parse(payload, &mut |_| ()).ok_or(()),
-        RecordKind::Owner | RecordKind::CheckpointBegin | RecordKind::CheckpointEnd => Ok(()),
+        RecordKind::Owner
+        | RecordKind::OwnerAgain
+        | RecordKind::CheckpointBegin
+        | RecordKind::CheckpointEnd
+        | RecordKind::Resumed => Ok(()),
     });
-    read == Some(Ok(()))
+    read.and_then(Result::ok)
 }
 
 /// The segments before the one in which replay starts must be there: they are not part of what can be cut.
@@ -250,28 +290,36 @@ pub(super) fn check_older(files: &Files, superblock: &Superblock) -> Result<(), 
 pub(super) fn measure(
     files: Files,
     superblock: &Superblock,
-    asked: Lsn,
+    cut: Lsn,
     accepts: Accepts<'_>,
 ) -> Result<Sound, OpenError> {
     let checkpoint = superblock.checkpoint;
     let checkpoint_end = checkpoint.begin.0 + checkpoint.size;
     let mut least = (checkpoint_end == 0).then_some(checkpoint.group);
-    let mut all = Part { end: checkpoint.group, chain: checkpoint.chain, groups: 0, records: 0 };
-    let (mut before, mut accepted, mut damage) = (all, Lsn::ZERO, None);
+    let start = (checkpoint.group, checkpoint.chain);
+    let mut all = Part { end: start.0, chain: start.1, last: Position::UNKNOWN, groups: 0, records: 0 };
+    let (mut before, mut accepted, mut damage) = (all, Accepted::default(), None);
+    let mut history = History::from(superblock);
     let mut walk = Walk::from_group(files, checkpoint.group, checkpoint.chain)?;
     while let Some(step) = walk.next()? {
         match step {
-            Walked::Group(info) if is_whole(walk.bytes(&info), &info) => {
-                all.add(&info);
+            Walked::Group(info) => {
+                let last = last_of(walk.bytes(&info), &info);
+                let Some(last) = last else {
+                    damage = Some(contradiction(&walk, &info));
+                    break;
+                };
+                if let Err(reason) = history.take(&info, last) {
+                    let cause = Cause::Rule(Rule::HistoryContradicts);
+                    damage = Some(Skipped { cause, reason, ..contradiction(&walk, &info) });
+                    break;
+                }
+                all.add(&info, last);
                 least = least.or_else(|| (all.end.0 >= checkpoint_end).then_some(all.end));
-                if all.end <= asked {
+                if all.end <= cut {
                     before = all;
                 }
-                accepted = accepted.max(accepted_in(walk.bytes(&info), &info, checkpoint.begin, accepts));
-            }
-            Walked::Group(info) => {
-                damage = Some(contradiction(&walk, &info));
-                break;
+                accepted_in(walk.bytes(&info), &info, checkpoint.begin, accepts, &mut accepted);
             }
             Walked::Skipped(place) => {
                 damage = Some(place);
@@ -284,17 +332,19 @@ pub(super) fn measure(
     Ok(Sound { files: walk.files, all, before, least, accepted, damage })
 }
 
-/// Up to where records of a group accept a loss, without those before the checkpoint, which are not replayed.
-fn accepted_in(bytes: &[u8], info: &GroupInfo, begin: Lsn, accepts: Accepts<'_>) -> Lsn {
-    let mut accepted = Lsn::ZERO;
-    let read = group::records::<()>(bytes, info, &mut |offset, kind, payload| {
-        if kind == RecordKind::Owner && info.lsn.0 + offset as u64 >= begin.0 {
-            accepted = accepted.max(accepts(payload).unwrap_or_default());
+/// Takes what records of a group accept, without those before the checkpoint, which are not replayed.
+fn accepted_in(bytes: &[u8], info: &GroupInfo, begin: Lsn, accepts: Accepts<'_>, accepted: &mut Accepted) {
+    let read = group::records::<()>(bytes, info, &mut |RecordInGroup { offset, kind, payload, .. }| {
+        let at = Lsn(info.lsn.0 + offset as u64);
+        if kind.is_owners()
+            && at >= begin
+            && let Some(until) = accepts(payload)
+        {
+            *accepted = Accepted { until: accepted.until.max(until), at };
         }
         Ok(())
     });
-    assert_eq!(read, Some(Ok(())), "the group is whole");
-    accepted
+    assert!(matches!(read, Some(Ok(_))), "the group is whole");
 }
 
 /// A damaged log can be cut there.
@@ -358,22 +408,23 @@ fn stated_to(files: &Files, index: u64, durable: Lsn) -> Lsn {
     }
 }
 
-/// Reads what is dropped, as far as it can be read.
+/// Reads what is dropped, as far as it can be read. The last index that it says to have been given out is returned too.
 pub(super) fn collect_lost(
     files: Files,
-    keep_to: Lsn,
-    chain: u64,
+    kept: Part,
     plan: &mut Plan,
     lost: &mut dyn FnMut(DumpItem),
-) -> Result<Files, OpenError> {
-    let mut walk = Walk::from_group(files, keep_to, chain)?;
-    let mut items = VecDeque::new();
+) -> Result<(Files, Index), OpenError> {
+    let mut walk = Walk::from_group(files, kept.end, kept.chain)?;
+    let (mut items, mut last) = (VecDeque::new(), kept.last.index);
     while let Some(step) = walk.next()? {
         match step {
             Walked::Group(info) => {
                 plan.groups_lost += 1;
                 plan.records_lost += u64::from(info.records);
                 plan.durable = plan.durable.max(info.end());
+                let stated = last_of(walk.bytes(&info), &info).unwrap_or(info.before);
+                last = last.max(stated.index).max(Index(info.before.index.0.saturating_add(info.records.into())));
                 read_group(&walk, &info, &mut items);
                 items.drain(..).for_each(&mut *lost);
             }
@@ -384,5 +435,5 @@ pub(super) fn collect_lost(
             Walked::End(end) => plan.durable = plan.durable.max(end.durable),
         }
     }
-    Ok(walk.files)
+    Ok((walk.files, last))
 }

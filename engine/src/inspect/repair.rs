@@ -3,8 +3,9 @@
 //!
 //! Invariants: at every moment the directory holds the damaged log or the repaired one. So evidence is destroyed only when
 //! the superblock itself states it: first both copies of the superblock name as durable what the lost groups proved, then
-//! the tail is overwritten, and last the superblock of the repaired log is written. A repaired log never gives out an LSN
-//! a second time: it goes on in a segment past every one that the lost part can have had, which begins with a seal, or with a record of the owner.
+//! the tail is overwritten, and last the superblock of the repaired log is written. A repaired log gives out no LSN and no
+//! index a second time: it goes on in a segment past every one that the lost part can have had, which begins with a record
+//! that names the last index that it can have had, and with one of the owner.
 //!
 //! Not here: the report of what was lost in the owner's terms (the caller writes it, [`Repair::apply`] stores it).
 
@@ -12,19 +13,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seam::{Index, Position};
+
 use super::dump::DumpItem;
 use super::files::{BLOCK, Files};
 use super::plan::{
     Accepts, Part, Plan, RepairError, Sound, check_older, check_position, collect_lost, lost_ranges, measure, newest,
-    refusal, said,
+    read_through, refusal, said,
 };
 use super::surgery::{self, SurgeryError};
-use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RecordKind};
+use crate::group::{self, Emit, GroupKind, HEADER_BYTES, RECORD_HEAD_BYTES, RecordKind};
 use crate::limits::{BLOCK_BYTES, SEGMENTS_MAX};
 use crate::lsn::Lsn;
 use crate::options::Owner;
 use crate::ring::DirStorage;
-use crate::scan::Scanner;
 use crate::segment::SegmentHeader;
 use crate::storage::Storage;
 use crate::superblock::Superblock;
@@ -40,7 +42,7 @@ pub enum Step {
     StateEvidence,
     /// States it in the other copy.
     StateEvidenceAgain,
-    /// Makes the segment in which the log goes on: its header names the cut, and a seal or the owner's first record follows.
+    /// Makes the segment in which the log goes on: its header names the cut, and the first records follow.
     NewSegment,
     /// Overwrites the dropped part of the last kept segment with zeros.
     ZeroTail,
@@ -64,8 +66,17 @@ impl Step {
     ];
 }
 
-/// Positions from here on are not taken for ones that a log was told of.
-const ACCEPTED_MAX: Lsn = Lsn(1 << 56);
+/// Indices from here on are not taken for ones that a log was told of.
+const ACCEPTED_MAX: Index = Index(1 << 56);
+
+/// Which loss is accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accept {
+    /// Of a damaged log: everything from this LSN on.
+    After(Lsn),
+    /// Of a sound log: what others have heard of and it does not hold, up to this index.
+    Until(Index),
+}
 
 /// A repair that was planned. Holds the directory's lock.
 pub struct Repair {
@@ -77,9 +88,10 @@ pub struct Repair {
     repaired: Superblock,
     write_first: usize,
     new_slot: u32,
-    /// The chain value at the cut.
+    /// The chain value at the cut, and the position of the last record before it.
     chain: u64,
-    /// The new segment's header and seal, or first record.
+    last: Position,
+    /// The new segment's header and first records.
     new_blocks: Vec<u8>,
     /// Kept segments whose files get the right size again.
     resized: Vec<u32>,
@@ -89,20 +101,18 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Finds out what would be kept and lost if everything after `accept_loss_after` may go. Every item that would be lost
-    /// and can be read is given to `lost`; `accepts` reads the owner's records. Of a sound log all is kept, wherever the
-    /// position lies: the owner learns that the loss is accepted by the record of [`Repair::begin_with`].
-    /// `None` if the log says already that a loss was accepted past there.
+    /// Finds out what would be kept and lost if this loss is accepted. Every item that would be lost and can be read is given
+    /// to `lost`; `accepts` reads the owner's records. Of a sound log all is kept: the owner learns that the loss is accepted
+    /// by the record of [`Repair::begin_with`]. `None` if the log is sound and says already that this loss was accepted.
     ///
     /// # Errors
-    /// It is not possible, or not at that position: see [`RepairError`].
+    /// It is not possible, or not there: see [`RepairError`].
     pub fn plan(
         dir: &Path,
-        accept_loss_after: Lsn,
+        accept: Accept,
         accepts: Accepts<'_>,
         lost: &mut dyn FnMut(DumpItem),
     ) -> Result<Option<Repair>, RepairError> {
-        let asked = accept_loss_after;
         let storage = Arc::new(DirStorage::open_offline(dir, true)?);
         let files = Files::read(storage.clone())?;
         let superblock = match &files.superblock {
@@ -114,30 +124,42 @@ impl Repair {
         }
         let refused = refusal(&files, &superblock)?;
         check_older(&files, &superblock)?;
-        let sound = measure(files, &superblock, asked, accepts)?;
+        let cut = match accept {
+            Accept::After(lsn) => lsn,
+            Accept::Until(_) => Lsn(u64::MAX),
+        };
+        let sound = measure(files, &superblock, cut, accepts)?;
         let damage = refused.map(|refused| sound.damage.as_ref().map_or(refused, said));
-        if let Some(damage) = &damage {
-            check_position(&sound, &superblock, asked, damage)?;
-        } else if asked < sound.accepted {
-            return Ok(None);
-        } else if asked >= ACCEPTED_MAX {
-            return Err(RepairError::NoSuchPosition { asked, end: sound.all.end });
+        match (&damage, accept) {
+            (Some(damage), Accept::After(asked)) => check_position(&sound, &superblock, asked, damage)?,
+            (Some(damage), Accept::Until(_)) => {
+                let possible = sound.all.end;
+                check_position(&sound, &superblock, possible, damage)?;
+                return Err(RepairError::Damaged { possible, place: damage.clone() });
+            }
+            (None, Accept::After(asked)) if asked < sound.accepted.at => return Ok(None),
+            (None, Accept::After(_)) => return Err(RepairError::Sound { end: sound.all.end }),
+            (None, Accept::Until(asked)) if asked < sound.accepted.until => return Ok(None),
+            (None, Accept::Until(asked)) if asked >= ACCEPTED_MAX => {
+                return Err(RepairError::NoSuchIndex { asked, last: sound.all.last.index });
+            }
+            (None, Accept::Until(_)) => {}
         }
-        Repair::prepare(dir, storage, &superblock, asked, sound, damage, lost).map(Some)
+        Repair::prepare(dir, storage, &superblock, accept, sound, damage, lost).map(Some)
     }
 
     fn prepare(
         dir: &Path,
         storage: Arc<DirStorage>,
         superblock: &Superblock,
-        asked: Lsn,
+        accept: Accept,
         sound: Sound,
         damage: Option<String>,
         lost: &mut dyn FnMut(DumpItem),
     ) -> Result<Repair, RepairError> {
         let Sound { files, all, before, .. } = sound;
-        let Part { end: keep_to, chain, groups, records } = if damage.is_some() { before } else { all };
-        let past = if damage.is_some() { all.end } else { asked.max(all.end) };
+        let kept = if damage.is_some() { before } else { all };
+        let Part { end: keep_to, chain, last, groups, records } = kept;
         let (segment_bytes, write_first) = (files.segment_bytes, files.write_first);
         let (last_index, last_incarnation) = newest(&files, superblock);
         let tail = Lsn(keep_to.0 - 1).segment(segment_bytes);
@@ -155,15 +177,22 @@ impl Repair {
             durable: superblock.durable,
             incarnation: last_incarnation + 1,
             goes_on_at: Lsn::ZERO,
+            goes_on_with: Index::ZERO,
             new_file: String::new(),
         };
-        let files = collect_lost(files, keep_to, chain, &mut plan, lost)?;
+        let (files, last_stated) = collect_lost(files, kept, &mut plan, lost)?;
         plan.lost = lost_ranges(&files, tail, keep_to, plan.durable)?;
         let sizes = &files.sizes;
-        let new_index = last_index.max(plan.durable.max(past).segment(segment_bytes)) + 1;
+        let new_index = last_index.max(plan.durable.max(all.end).segment(segment_bytes)) + 1;
         let new_slot = sizes.keys().next_back().map_or(0, |slot| slot + 1);
         let opened = Lsn(new_index * segment_bytes + BLOCK);
         plan.goes_on_at = Lsn(opened.0 + BLOCK);
+        let asked = match accept {
+            Accept::After(_) => Index::ZERO,
+            Accept::Until(index) => index,
+        };
+        let possible = Index(last.index.0 + (opened.0 - keep_to.0) / RECORD_HEAD_BYTES as u64);
+        plan.goes_on_with = Index(possible.max(last_stated).max(asked).0 + 1);
         plan.new_file = storage.segment_name(new_slot);
 
         let evidence =
@@ -198,6 +227,7 @@ impl Repair {
             write_first,
             new_slot,
             chain,
+            last,
             new_blocks: Vec::new(),
             resized,
             tail_slot,
@@ -213,7 +243,7 @@ impl Repair {
         self.repaired.owner
     }
 
-    /// Lets the repaired log begin, where it goes on, with a record of its owner instead of a seal.
+    /// Lets the repaired log begin, where it goes on, with a record of its owner.
     ///
     /// # Panics
     /// The record does not fit into a block with its head.
@@ -228,16 +258,21 @@ impl Repair {
         let mut header = vec![0; BLOCK_BYTES];
         SegmentHeader { log_id, index, incarnation, final_lsn, chain }.emit(&mut header);
         let mut group = vec![0; HEADER_BYTES];
-        if let Some(payload) = payload {
-            group::begin_record(&mut group, RecordKind::Owner);
+        let last = (self.plan.goes_on_with.0 - 1).to_le_bytes();
+        let first = [(RecordKind::Resumed, &last[..])].into_iter();
+        let mut records = 0;
+        for (kind, payload) in first.chain(payload.map(|payload| (RecordKind::Owner, payload))) {
+            let at = group.len();
+            group::begin_record(&mut group, kind);
             group.extend_from_slice(payload);
-            group::end_record(&mut group, HEADER_BYTES);
+            group::end_record(&mut group, at);
+            records += 1;
         }
         assert!(group.len() <= BLOCK_BYTES, "a first record of {} bytes", group.len());
         let length = (group.len() - HEADER_BYTES) as u32;
         group.resize(BLOCK_BYTES, 0);
-        let (kind, records) = if payload.is_some() { (GroupKind::Data, 1) } else { (GroupKind::Seal, 0) };
-        let fields = Emit { log_id, lsn, incarnation, length, records, chain, durable: final_lsn, kind };
+        let (kind, before) = (GroupKind::Data, self.last);
+        let fields = Emit { log_id, lsn, incarnation, length, records, chain, durable: final_lsn, kind, before };
         group::emit(&mut group, &fields);
         [header, group].concat()
     }
@@ -267,9 +302,7 @@ impl Repair {
         let not_as_planned = |reason: String| RepairError::NotAsPlanned(reason, backup.display().to_string());
         let files = Files::read(self.storage.clone())?;
         let superblock = files.superblock.map_err(|error| not_as_planned(error.to_string()))?;
-        let mut scanner = Scanner::new(files.storage, superblock).map_err(|error| not_as_planned(error.to_string()))?;
-        while scanner.next_group().map_err(|error| not_as_planned(error.to_string()))?.is_some() {}
-        let tail = scanner.finish();
+        let tail = read_through(files.storage, &superblock).map_err(|error| not_as_planned(error.to_string()))?;
         if tail.lsn == self.plan.goes_on_at && tail.cuts.is_empty() {
             Ok(())
         } else {

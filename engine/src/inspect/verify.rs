@@ -92,7 +92,7 @@ pub type OwnerRecord<'a> = dyn FnMut(Lsn, Bytes) -> Result<Vec<Bytes>, String> +
 /// Checks the log in `dir`, which nobody may have open for writing.
 ///
 /// # Errors
-/// It could not be checked: no such directory, no log, no permission, a node has it open, a later format.
+/// It could not be checked: no such directory, no log, no permission, a node has it open, another format version.
 pub fn verify(
     dir: &Path,
     owner: &mut OwnerRecord<'_>,

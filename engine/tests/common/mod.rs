@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::memory::{Memory, MemoryDisk};
-use engine::{LogError, Lsn, OpenError, Options, Owner, Position, RecoveryReport, Store, Table, Worker};
+use engine::{LogError, Logged, Lsn, OpenError, Options, Owner, Place, RecoveryReport, Store, Table, Worker};
 
 pub const SEGMENT_BYTES: u64 = 64 << 10;
 pub const OWNER: Owner = Owner { role: 1, node: 2, cluster: 3 };
@@ -31,7 +31,7 @@ pub fn encode(id: u64, change: &Change, into: &mut Vec<u8>) {
     into.extend_from_slice(change.1.as_deref().unwrap_or_default());
 }
 
-pub fn apply(table: &Table, at: Lsn, payload: &Bytes) -> u64 {
+pub fn apply(table: &Table, at: Place, payload: &Bytes) -> u64 {
     let id = u64::from_le_bytes(payload[..8].try_into().unwrap());
     let key_end = 10 + usize::from(payload[8]);
     let value = (payload[9] == 1).then(|| payload.slice(key_end..));
@@ -67,7 +67,7 @@ impl World {
     pub fn open(&mut self) -> Result<Node, OpenError> {
         let table = Table::new();
         let mut ids = Vec::new();
-        let mut replay = |at: Position, payload: Bytes| ids.push(apply(&table, at.lsn, &payload));
+        let mut replay = |at: Logged, payload: Bytes| ids.push(apply(&table, at.place, &payload));
         let (storage, disk) = (self.memory.storage(), self.memory.disk());
         let mut options = options();
         options.segments_max = self.segments_max.unwrap_or(options.segments_max);
@@ -128,7 +128,7 @@ impl World {
         let mut payload = Vec::new();
         encode(id, &change, &mut payload);
         let at = node.store.append(&mut |into| into.extend_from_slice(&payload));
-        apply(node.store.table(), at.lsn, &Bytes::from(payload));
+        apply(node.store.table(), at.place, &Bytes::from(payload));
         self.history.push(change);
         self.ends.push(node.store.end());
     }

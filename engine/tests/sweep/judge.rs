@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use engine::memory::Memory;
-use engine::{Lsn, OpenError, Position, Store, Table, TableError, Worker};
+use engine::{Logged, Lsn, OpenError, Place, Store, Table, TableError, Worker};
 
 use super::common::{SEGMENT_BYTES, apply, options};
 use super::damage::Damage;
@@ -50,7 +50,7 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn record(&mut self, at: Lsn, payload: &Bytes) {
+    fn record(&mut self, at: Place, payload: &Bytes) {
         let id = payload.get(..8).map_or(0, |id| u64::from_le_bytes(id.try_into().unwrap()));
         let follows = self.last.is_none_or(|last| id == last + 1);
         let written = (id as usize).checked_sub(1).and_then(|index| self.log.payloads.get(index));
@@ -58,7 +58,11 @@ impl Seen<'_> {
             apply(&self.table, at, payload);
             self.last = Some(id);
         } else if self.wrong.is_none() {
-            self.wrong = Some(format!("the record at LSN {at} is not the one that was written after {:?}", self.last));
+            self.wrong = Some(format!(
+                "the record at LSN {} is not the one that was written after {:?}",
+                Lsn::from(at),
+                self.last
+            ));
         }
     }
 }
@@ -71,7 +75,7 @@ pub fn judge(log: &Log, memory: &Memory, damage: &Damage) -> Judged {
         let mut opened = None;
         let table = seen.table.clone();
         let measured = allocation_counter::measure(|| {
-            let mut replay = |at: Position, payload: Bytes| seen.record(at.lsn, &payload);
+            let mut replay = |at: Logged, payload: Bytes| seen.record(at.place, &payload);
             let (storage, disk) = (memory.storage(), memory.disk());
             opened = Some(Store::open(options(), storage, disk, Worker::inline(), table, &mut replay));
         });

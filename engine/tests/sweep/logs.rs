@@ -10,7 +10,7 @@ use super::common::{Change, Node, SEGMENT_BYTES, World, encode};
 use super::damage::Sweep;
 
 const BLOCK: usize = 4096;
-const GROUP_HEADER_BYTES: usize = 72;
+const GROUP_HEADER_BYTES: usize = 88;
 const COPY_BYTES: usize = 64 << 10;
 
 /// A file of a log.
@@ -269,8 +269,8 @@ fn read(files: &BTreeMap<File, Vec<u8>>, listed: &BTreeMap<u64, u32>, tail: Lsn)
         }
         for at in (BLOCK..bytes.len()).step_by(BLOCK) {
             let header = &bytes[at..at + GROUP_HEADER_BYTES];
-            let here = header.starts_with(b"asntGRP\x01")
-                && crc32c::crc32c(&header[..68]) == u32_at(header, 68)
+            let here = header.starts_with(b"asntGRP\x02")
+                && crc32c::crc32c(&header[..84]) == u32_at(header, 84)
                 && u64_at(header, 8) == log_id
                 && u64_at(header, 16) == start + at as u64;
             if !here {

@@ -17,8 +17,8 @@ use node::{Config, NodeConfig, NodeError, Stop};
 use protocol::frame::{self, FRAME_HEADER_BYTES, FrameReader};
 use protocol::message::{Hello, KnownOutcome, Submit, TxnStatus};
 use protocol::{
-    Attempt, ClientMessage, ClusterId, CommitMessage, Effects, HandshakeMessage, InDoubt, Machine, Message, NodeId,
-    OperationResult, Origin, Owed, Position, Process, Record, RecoveryMessage, Role, StartError, Tick, TxnId,
+    Attempt, ClientMessage, ClusterId, CommitMessage, Effects, HandshakeMessage, InDoubt, Logged, Machine, Message,
+    NodeId, OperationResult, Origin, Owed, Position, Process, Record, RecoveryMessage, Role, StartError, Tick, TxnId,
     Unwelcome, UnwelcomeReason,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Rememberer {
 }
 
 impl Machine for Rememberer {
-    fn replay(&mut self, _at: Position, record: Record) {
+    fn replay(&mut self, _at: Logged, record: Record) {
         if let Record::Finished { txn } = record {
             self.known.insert(txn);
         }
@@ -101,7 +101,7 @@ pub(crate) struct Asker {
 }
 
 impl Machine for Asker {
-    fn replay(&mut self, _at: Position, record: Record) {
+    fn replay(&mut self, _at: Logged, record: Record) {
         if let Record::Started { epoch, .. } = record {
             self.epoch = epoch;
         }
@@ -174,7 +174,7 @@ impl Machine for Asker {
 pub(crate) struct Loud;
 
 impl Machine for Loud {
-    fn replay(&mut self, _at: Position, _record: Record) {}
+    fn replay(&mut self, _at: Logged, _record: Record) {}
 
     fn start(&mut self, _now: Tick, _origin: Origin, _effects: &mut Effects<'_>) -> Result<(), StartError> {
         Ok(())

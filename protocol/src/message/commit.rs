@@ -1,7 +1,9 @@
 //! Between a coordinator and its participants: prepare, vote, decide.
 
+use seam::Position;
+
 use crate::fields::{codes, family, field_ignored, field_named, field_put, fields, row};
-use crate::id::{Age, Attempt, ClusterId, Position, TxnId};
+use crate::id::{Age, Attempt, ClusterId, TxnId};
 use crate::operation::{Operation, OperationResult};
 use crate::refusal::Refusal;
 

@@ -1,9 +1,11 @@
 //! Who is at the other end, and whether both logs still hold what the other one knows of them. These come before all else on
 //! a connection.
 
+use seam::Position;
+
 use crate::fencing::Unwelcome;
 use crate::fields::{family, field_ignored, field_named, field_put, fields, row};
-use crate::id::{ClusterId, Position, Process, Role};
+use crate::id::{ClusterId, Process, Role};
 
 fields! {
     /// Who is at the other end.

@@ -1,7 +1,9 @@
 //! Between a coordinator and its participants after a crash or a silence: what was decided, what has committed, what is lost.
 
+use seam::Position;
+
 use crate::fields::{codes, family, row};
-use crate::id::{Attempt, Position, TxnId};
+use crate::id::{Attempt, TxnId};
 
 codes! {
     /// What a participant knows of a transaction's outcome.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Lsn, Message,
+    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Index, Message,
     Operation, OperationResult, Position, Process, Reason, Record, RecoveryMessage, Refusal, Role, ScanOf, Totals,
     TxnId, Unwelcome, UnwelcomeReason, Write,
 };
@@ -16,8 +16,8 @@ use protocol::{
 const TXN: TxnId = TxnId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const ATTEMPT: Attempt = Attempt { epoch: 0x0102_0304, number: 0x0506_0708 };
 const AGE: Age = Age { admitted_us: 0x0006_1122_3344_5566, coordinator: 9 };
-const AT: Position = Position { lsn: Lsn(0x0000_0a0b_0c0d_0e0f), chain: 0x1011_1213_1415_1617 };
-const LATER: Position = Position { lsn: Lsn(0x0000_1a1b_1c1d_1e1f), chain: 0x2021_2223_2425_2627 };
+const AT: Position = Position { index: Index(0x0000_0a0b_0c0d_0e0f), hash: 0x1011_1213_1415_1617 };
+const LATER: Position = Position { index: Index(0x0000_1a1b_1c1d_1e1f), hash: 0x2021_2223_2425_2627 };
 
 pub(crate) const PROCESS: Process = Process { log: 0x1112_1314_1516_1718, epoch: 4, start: 0x2122_2324_2526_2728 };
 
@@ -222,7 +222,7 @@ pub(crate) fn records() -> Vec<Record> {
         Record::DecidedElsewhere { txn, attempt, digest, participant: Some(2), committed_at: AT },
         Record::PreparedAgain { promise: promise(), first_at: AT },
         Record::Stated(vec![(1, AT), (2, LATER)]),
-        Record::LossAccepted { until: LATER.lsn },
+        Record::LossAccepted { until: LATER.index },
         Record::Committed { txn, attempt, decided_at: AT },
         Record::DecidedAgain { txn, attempt, digest, participants: vec![(1, AT)], first_at: LATER },
         Record::StatedDecisions(vec![(1, AT), (2, LATER)]),
@@ -236,8 +236,7 @@ pub(crate) fn records() -> Vec<Record> {
 /// How the kinds that are not written any more are read: in the order of their kinds.
 pub(crate) fn old_records() -> Vec<(u8, Record)> {
     let (txn, attempt, digest) = (TXN, ATTEMPT, 0x1234_5678_0000_0042);
-    let unchained = |lsn| Position { lsn, chain: 0 };
-    let participants = vec![(1, unchained(AT.lsn)), (2, unchained(Lsn(8_192)))];
+    let participants = vec![(1, Position::UNKNOWN), (2, Position::UNKNOWN)];
     let (participant, committed_at) = (None, Position::UNKNOWN);
     vec![
         (3, Record::Committed { txn, attempt, decided_at: Position::UNKNOWN }),

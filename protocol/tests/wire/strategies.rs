@@ -8,7 +8,7 @@ use proptest::sample::select;
 use protocol::message::{Hello, KnownOutcome, PeerChange, Prepare, PrepareMode, Stats, Submit, TxnStatus};
 use protocol::record::{CommittedOutcome, Promise};
 use protocol::{
-    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Lsn, Message,
+    AdminMessage, Age, Attempt, ClientMessage, ClusterId, CommitMessage, Condition, HandshakeMessage, Index, Message,
     Operation, OperationResult, Position, Process, Record, RecoveryMessage, Refusal, Role, ScanOf, Totals, TxnId,
     Unwelcome, Write,
 };
@@ -32,7 +32,7 @@ fn age() -> impl Strategy<Value = Age> {
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    any::<(u64, u64)>().prop_map(|(lsn, chain)| Position { lsn: Lsn(lsn), chain })
+    any::<(u64, u64)>().prop_map(|(index, hash)| Position { index: Index(index), hash })
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -297,7 +297,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         (promise(), position()).prop_map(|(promise, first_at)| Record::PreparedAgain { promise, first_at }),
         vec((any::<u32>(), position()), 0..=256).prop_map(Record::Stated),
         vec((any::<u32>(), position()), 0..=256).prop_map(Record::StatedDecisions),
-        any::<u64>().prop_map(|until| Record::LossAccepted { until: Lsn(until) }),
+        any::<u64>().prop_map(|until| Record::LossAccepted { until: Index(until) }),
         txn().prop_map(|txn| Record::Finished { txn }),
         vec(any::<u32>(), 0..=4_096).prop_map(|owners| Record::Bins { owners }),
         vec(outcome, 0..40).prop_map(Record::Outcomes),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use protocol::{Lsn, NodeId, Process, Tick};
+use protocol::{Index, NodeId, Process, Tick};
 use rustc_hash::FxHashMap;
 
 use crate::explorer::facts::{Facts, Said};
@@ -14,6 +14,7 @@ use crate::explorer::messages::{MessageId, Messages};
 use crate::explorer::numbers::Numbers;
 use crate::explorer::scene::Broken;
 use crate::explorer::state::fingerprint;
+use crate::world::log::Log;
 use crate::world::node::Node;
 use crate::world::trace::Trace;
 
@@ -148,7 +149,7 @@ impl Automaton {
 
     fn take(&self, node: &mut Node, input: Input, messages: &mut Messages) -> Vec<(NodeId, MessageId)> {
         if self.broken == Some(Broken::Gate) {
-            node.gate.open_up_to(Lsn(u64::MAX));
+            node.gate.open_up_to(Index(u64::MAX));
         }
         match input {
             Input::Start { now_us } => node.start(Tick(now_us)),
@@ -166,7 +167,7 @@ impl Automaton {
 
     fn crash(&self, node: &mut Node) {
         match self.broken {
-            Some(Broken::Log) => _ = node.crash(usize::from(node.log.durable() > Lsn(1))),
+            Some(Broken::Log) => _ = node.crash(usize::from(node.log.durable() > Log::first())),
             Some(Broken::Memory) => {
                 node.crash(0);
                 *node = (self.fresh)(&node.trace());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use protocol::message::Hello;
 use protocol::record::Promise;
-use protocol::{Attempt, CommitMessage, HandshakeMessage, Message, Position, Record, Role, TxnId};
+use protocol::{Attempt, CommitMessage, HandshakeMessage, Logged, Message, Position, Record, Role, TxnId};
 
 use crate::world::node::Node;
 
@@ -80,15 +80,15 @@ impl Facts {
         };
         let mut facts = Self { said, announced, ..Self::default() };
         for (at, record) in node.log.records() {
-            facts.add(at, record, at.lsn < node.log.durable());
+            facts.add(at, record, at.place < node.log.durable());
         }
         facts
     }
 
-    fn add(&mut self, at: Position, record: Record, is_durable: bool) {
+    fn add(&mut self, at: Logged, record: Record, is_durable: bool) {
         let ballot = |promise: &Promise| (promise.txn, promise.attempt);
         match record {
-            Record::Prepared(promise) if is_durable => self.prepared.push((ballot(&promise), place(at))),
+            Record::Prepared(promise) if is_durable => self.prepared.push((ballot(&promise), place(at.position))),
             Record::PreparedAgain { promise, first_at } if is_durable => {
                 self.prepared.push((ballot(&promise), place(first_at)));
             }
@@ -126,5 +126,5 @@ impl Facts {
 }
 
 fn place(at: Position) -> (u64, u64) {
-    (at.lsn.0, at.chain)
+    (at.index.0, at.hash)
 }

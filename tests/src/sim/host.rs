@@ -8,7 +8,7 @@ use engine::{RecoveryReport, Room};
 use node::{NodeConfig, NodeError, SimulatedNode};
 use participant::Participant;
 use protocol::{
-    ClusterId, Effects, InDoubt, Machine, Message, NodeId, Origin, Owed, Position, Process, Record, Role, StartError,
+    ClusterId, Effects, InDoubt, Logged, Machine, Message, NodeId, Origin, Owed, Process, Record, Role, StartError,
     Tick, TxnId, Unwelcome,
 };
 
@@ -63,7 +63,7 @@ impl Either {
 }
 
 impl Machine for Either {
-    fn replay(&mut self, at: Position, record: Record) {
+    fn replay(&mut self, at: Logged, record: Record) {
         self.machine_mut().replay(at, record);
     }
 

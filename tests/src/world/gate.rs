@@ -1,6 +1,6 @@
-//! The gate of one node: a message leaves once the log is durable up to where it has to be.
+//! The gate of one node: a message leaves once the log is stable up to where it has to be.
 
-use protocol::{Link, Lsn, Message, NodeId, Outbox};
+use protocol::{Index, Link, Message, NodeId, Outbox};
 
 use crate::world::trace::Trace;
 use crate::world::words;
@@ -9,21 +9,21 @@ use crate::world::words;
 pub struct Gate {
     owner: NodeId,
     trace: Trace,
-    durable: Lsn,
-    held: Vec<(NodeId, Lsn, Message)>,
+    stable: Index,
+    held: Vec<(NodeId, Index, Message)>,
     left: Vec<(NodeId, Message)>,
 }
 
 impl Gate {
-    /// The gate of a node whose log is durable up to `durable`.
+    /// The gate of a node whose log is stable up to `stable`.
     #[must_use]
-    pub fn new(owner: NodeId, durable: Lsn, trace: Trace) -> Self {
-        Self { owner, trace, durable, held: Vec::new(), left: Vec::new() }
+    pub fn new(owner: NodeId, stable: Index, trace: Trace) -> Self {
+        Self { owner, trace, stable, held: Vec::new(), left: Vec::new() }
     }
 
-    /// The log is durable up to here.
-    pub fn open_up_to(&mut self, durable: Lsn) {
-        self.durable = durable;
+    /// The log is stable up to here.
+    pub fn open_up_to(&mut self, stable: Index) {
+        self.stable = stable;
         for (to, gate, message) in std::mem::take(&mut self.held) {
             self.post(to, gate, &message);
         }
@@ -41,8 +41,8 @@ impl Gate {
 
     /// Adds all that it holds to a node's state.
     pub fn add_state(&self, state: &mut Vec<u8>) {
-        let Self { owner: _, trace: _, durable, held, left } = self;
-        state.extend(format!("{durable} {held:?} {left:?}").into_bytes());
+        let Self { owner: _, trace: _, stable, held, left } = self;
+        state.extend(format!("{stable} {held:?} {left:?}").into_bytes());
     }
 
     /// What is held, in words.
@@ -52,8 +52,8 @@ impl Gate {
 }
 
 impl Outbox for Gate {
-    fn post(&mut self, to: NodeId, gate: Lsn, message: &Message) {
-        if gate <= self.durable {
+    fn post(&mut self, to: NodeId, gate: Index, message: &Message) {
+        if gate <= self.stable {
             self.trace.line(format!("{} -> {to} {}", self.owner, words::message(message)));
             self.left.push((to, message.clone()));
         } else {

@@ -8,12 +8,12 @@ use engine::Table;
 use participant::Participant;
 use protocol::message::Hello;
 use protocol::{
-    ClusterId, CommitMessage, Effects, HandshakeMessage, Journal, Lsn, Machine, Message, NodeId, Origin, Outbox,
+    ClusterId, CommitMessage, Effects, HandshakeMessage, Index, Journal, Machine, Message, NodeId, Origin, Outbox,
     Position, Process, Record, Role, Tick, TxnId,
 };
 
 use crate::world::gate::Gate;
-use crate::world::log::{Log, Rows};
+use crate::world::log::{Again, Log, Rows};
 use crate::world::trace::Trace;
 use crate::world::words;
 
@@ -70,7 +70,7 @@ impl Node {
     #[must_use]
     pub fn new(id: NodeId, kind: Kind, trace: &Trace) -> Self {
         let log = Log::new(id, trace.clone());
-        let gate = Gate::new(id, log.durable(), trace.clone());
+        let gate = Gate::new(id, log.stable(), trace.clone());
         let log_id = u64::from(id.role().code()) << 8 | u64::from(id.number());
         let (starts, introduced) = (0, BTreeMap::new());
         Self { id, kind, trace: trace.clone(), running: None, log_id, starts, introduced, paused: false, log, gate }
@@ -115,7 +115,7 @@ impl Node {
             Kind::Participant(config) => {
                 let table = Table::new();
                 for (key, value) in self.log.rows() {
-                    table.apply(engine::Lsn(0), 0, key, Some(value.clone()));
+                    table.apply(engine::Place::default(), 0, key, Some(value.clone()));
                 }
                 Running::Participant(Box::new(Participant::new(config.clone(), table.clone())), table)
             }
@@ -123,7 +123,7 @@ impl Node {
         for (at, record) in self.log.durable_records() {
             running.machine().replay(at, record);
         }
-        self.gate = Gate::new(self.id, self.log.durable(), self.trace.clone());
+        self.gate = Gate::new(self.id, self.log.stable(), self.trace.clone());
         self.running = Some(running);
         self.introduced.clear();
         self.starts += 1;
@@ -138,7 +138,7 @@ impl Node {
     pub fn crash(&mut self, lost: usize) -> bool {
         self.paused = false;
         self.log.crash(lost);
-        self.gate = Gate::new(self.id, self.log.durable(), self.trace.clone());
+        self.gate = Gate::new(self.id, self.log.stable(), self.trace.clone());
         self.running.take().is_some()
     }
 
@@ -146,7 +146,8 @@ impl Node {
     pub fn repair(&mut self) {
         if !self.is_up() {
             self.log.skip(REPAIR_SKIPS);
-            self.log.append(&Record::LossAccepted { until: self.log.end() });
+            let until = Index(self.log.end().0 + 1);
+            self.log.append(&Record::LossAccepted { until });
             self.log.flush();
         }
     }
@@ -179,7 +180,7 @@ impl Node {
                 true
             }
             Some(Err(unwelcome)) => {
-                self.gate.post(from, Lsn(0), &Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)));
+                self.gate.post(from, Index::ZERO, &Message::Handshake(HandshakeMessage::Unwelcome(unwelcome)));
                 false
             }
             None => false,
@@ -195,7 +196,7 @@ impl Node {
     /// Makes its log durable, and lets go what waited for that.
     pub fn flush(&mut self) {
         self.log.flush();
-        self.gate.open_up_to(self.log.durable());
+        self.gate.open_up_to(self.log.stable());
     }
 
     /// Logs a checkpoint, which counts once it is durable, if it is awake.
@@ -203,14 +204,16 @@ impl Node {
         if !self.is_awake() {
             return;
         }
-        let begin = self.log.end();
+        let begin = self.log.end_place();
         let rows = self.rows();
-        self.act(|machine, effects| {
+        if let Some(running) = &mut self.running {
+            let (machine, mut journal) = (running.machine(), Again(&mut self.log));
+            let mut effects = Effects::new(&mut journal, &mut self.gate);
             let mut from = 0;
-            while let Some(next) = machine.checkpoint(from, effects) {
+            while let Some(next) = machine.checkpoint(from, &mut effects) {
                 from = next;
             }
-        });
+        }
         self.log.checkpoint(begin, rows);
     }
 
@@ -267,7 +270,8 @@ impl Node {
     /// If it has not.
     pub fn assert_durable_before_said(&self, message: &Message) {
         let durable = self.log.durable_records();
-        let is_durable = |meant: &dyn Fn(Position, &Record) -> bool| durable.iter().any(|(at, r)| meant(*at, r));
+        let is_durable =
+            |meant: &dyn Fn(Position, &Record) -> bool| durable.iter().any(|(at, r)| meant(at.position, r));
         let holds = if let Message::Commit(CommitMessage::VoteYes { txn, attempt, prepared_at, .. }) = message {
             is_durable(&|at, record| {
                 let said = (*txn, *attempt, *prepared_at);

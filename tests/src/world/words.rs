@@ -186,7 +186,7 @@ pub fn process(Process { log, epoch, start }: Process) -> String {
 /// Where a record stands.
 #[must_use]
 pub fn place(position: Position) -> String {
-    if position.is_known() { format!("{}/{:04x}", position.lsn, position.chain) } else { "nowhere".to_owned() }
+    if position.is_known() { format!("{}/{:04x}", position.index, position.hash) } else { "nowhere".to_owned() }
 }
 
 fn places(letter: char, all: &[(u32, Position)]) -> String {

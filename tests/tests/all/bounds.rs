@@ -6,7 +6,7 @@ use participant::Participant;
 use protocol::limits::{DECIDED_BYTES_MAX, OPERATIONS_MAX, PARTICIPANTS_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use protocol::message::{Prepare, PrepareMode, Submit};
 use protocol::{
-    Age, Attempt, ClientMessage, ClusterId, CommitMessage, Lsn, Machine, Message, NodeId, Operation, Owed, Position,
+    Age, Attempt, ClientMessage, ClusterId, CommitMessage, Index, Machine, Message, NodeId, Operation, Owed, Position,
     Reason, Record, Role, Tick, TxnId,
 };
 use tests::kept::{Kept, ORIGIN, greeting};
@@ -37,7 +37,7 @@ fn a_participant_counts_what_it_promises_not_what_it_was_asked() {
     let table = engine::Table::new();
     let key = |number: u128| Bytes::from(format!("k{number}"));
     for number in 0..100 {
-        table.apply(engine::Lsn(0), 0, &key(number), Some(Bytes::from(vec![b'x'; VALUE_BYTES_MAX - 1])));
+        table.apply(engine::Place::default(), 0, &key(number), Some(Bytes::from(vec![b'x'; VALUE_BYTES_MAX - 1])));
     }
     assert_bounded(&table, 100, |number| vec![Operation::Append { key: key(number), value: Bytes::from_static(b"x") }]);
 }
@@ -83,7 +83,7 @@ fn assert_bounded(table: &engine::Table, prepares: u128, operations: impl Fn(u12
 #[test]
 fn what_ends_a_promise_fits_in_the_block_that_is_kept_for_it() {
     let (txn, attempt) = (TxnId(u128::MAX), Attempt { epoch: u32::MAX, number: u32::MAX });
-    let at = Position { lsn: Lsn(u64::MAX), chain: u64::MAX };
+    let at = Position { index: Index(u64::MAX), hash: u64::MAX };
     let participants: Vec<_> = (0..PARTICIPANTS_MAX as u32).map(|number| (number, at)).collect();
     for record in [
         Record::DecidedAgain { txn, attempt, digest: u64::MAX, participants: participants.clone(), first_at: at },

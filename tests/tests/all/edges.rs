@@ -13,8 +13,8 @@ use participant::Participant;
 use protocol::message::{Prepare, PrepareMode, Submit};
 use protocol::routing::{BinTable, bin_of};
 use protocol::{
-    Age, Attempt, ClientMessage, ClusterId, CommitMessage, Lsn, Machine, Message, NodeId, Operation, Position, Reason,
-    Record, StartError, Tick, TxnId,
+    Age, Attempt, ClientMessage, ClusterId, CommitMessage, Index, Machine, Message, NodeId, Operation, Position,
+    Reason, Record, StartError, Tick, TxnId,
 };
 use tests::kept::{Kept, ORIGIN, greeting};
 
@@ -58,7 +58,8 @@ impl<M: Machine> Alone<M> {
     }
 
     fn last_record(&self) -> (Position, Record) {
-        self.kept.records.last().cloned().expect("something was logged")
+        let (at, record) = self.kept.records.last().cloned().expect("something was logged");
+        (at.position, record)
     }
 }
 
@@ -106,7 +107,7 @@ fn ask(alone: &mut Alone<Coordinator>, message: Message) -> Vec<Message> {
 }
 
 fn vote_yes(alone: &mut Alone<Coordinator>, participant: u32, txn: u128) -> Vec<Message> {
-    let prepared_at = Position { lsn: Lsn(5), chain: 7 };
+    let prepared_at = Position { index: Index(5), hash: 7 };
     let results = vec![protocol::OperationResult::Done];
     let vote = Message::Commit(CommitMessage::VoteYes { txn: TxnId(txn), attempt: FIRST, prepared_at, results });
     alone.tell(NodeId::participant(participant), vote)
@@ -190,7 +191,7 @@ fn what_a_machine_holds_is_in_its_text() {
     assert_ne!(bins(&[1, 2]), bins(&[1, 3]));
     let rows = |value: &'static [u8]| {
         let table = Table::new();
-        table.apply(engine::Lsn(0), 0, b"a", Some(Bytes::from_static(value)));
+        table.apply(engine::Place::default(), 0, b"a", Some(Bytes::from_static(value)));
         format!("{:?}", participant(table, &[]).machine)
     };
     assert_ne!(rows(b"1"), rows(b"2"));

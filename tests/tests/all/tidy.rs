@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The floors. An arrow points only to a lower one.
-const FLOORS: [(&str, u32); 12] = [
+const FLOORS: [(&str, u32); 13] = [
     ("planted", 0),
+    ("seam", 0),
     ("protocol", 1),
     ("engine", 1),
     ("participant", 2),
@@ -21,11 +22,11 @@ const FLOORS: [(&str, u32); 12] = [
 ];
 
 /// Crates without I/O, time and randomness: what the simulator runs, and what they speak.
-const PURE: [&str; 3] = ["participant", "coordinator", "protocol"];
+const PURE: [&str; 4] = ["participant", "coordinator", "protocol", "seam"];
 
 /// What a pure crate may depend on.
-const PURE_DEPENDENCIES: [&str; 8] =
-    ["planted", "protocol", "engine", "bytes", "crc32c", "hashbrown", "rustc-hash", "thiserror"];
+const PURE_DEPENDENCIES: [&str; 9] =
+    ["planted", "seam", "protocol", "engine", "bytes", "crc32c", "hashbrown", "rustc-hash", "thiserror"];
 
 /// What a pure crate may not name, as the beginning of a path.
 const IMPURE_PATHS: [&str; 13] = [

@@ -200,34 +200,60 @@ fn every_kind_of_damage_is_found_skipped_refused_and_repaired() {
     assert_eq!(verify(&coordinator).0, 0);
 }
 
-/// Before the first record, in the middle, at the newest record: a loss is accepted, and nothing is cut off.
+/// The first record, one in the middle, the newest one, one that the log never had: a loss is accepted, and nothing is cut off.
 #[test]
-fn of_a_sound_log_nothing_is_given_up_wherever_the_loss_is_said_to_lie() {
+fn of_a_sound_log_nothing_is_given_up_whatever_index_is_said_to_be_lost() {
     let (folder, participant, _) = written();
     let dumped = printed(&wal("dump", &participant, &["--json"]));
-    let lsns: Vec<u64> = dumped.iter().filter_map(|item| item["lsn"].as_u64()).collect();
-    assert!(lsns.len() == dumped.len() && lsns.len() > 20, "{dumped:?}");
-    for (number, asked) in [1, lsns[lsns.len() / 2], lsns[lsns.len() - 1]].into_iter().enumerate() {
+    let indices: Vec<u64> = dumped.iter().filter_map(|item| item["index"].as_u64()).collect();
+    assert!(dumped.iter().all(|item| item["lsn"].is_u64()) && indices.len() > 20, "{dumped:?}");
+    assert!(indices.windows(2).all(|pair| pair[1] == pair[0] + 1), "{indices:?}");
+    let last = indices[indices.len() - 1];
+    let lsn = dumped.last().and_then(|item| item["lsn"].as_u64()).expect("a record");
+    for (number, asked) in [1, indices[indices.len() / 2], last, last + 1_000_000].into_iter().enumerate() {
         let dir = folder.path().join(format!("sound-{number}"));
         copy(&participant, &dir);
-        let planned = wal("repair", &dir, &["--dry-run", "--accept-loss-after", &asked.to_string()]);
+        let planned = wal("repair", &dir, &["--dry-run", "--accept-loss-until", &asked.to_string()]);
         let said = String::from_utf8_lossy(&planned.stdout).into_owned();
         assert!(code(&planned) == 0 && said.contains("none; all of the log is kept"), "{said}");
-        let output = wal("repair", &dir, &["--accept-loss-after", &asked.to_string()]);
+        let output = wal("repair", &dir, &["--accept-loss-until", &asked.to_string()]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(code(&output) == 0 && said.contains("the loss is accepted"), "{said}");
         let after = printed(&wal("dump", &dir, &["--json"]));
         assert_eq!(after[..dumped.len()], dumped, "{asked}");
-        let [accepted] = &after[dumped.len()..] else { panic!("{after:?}") };
-        let until = accepted["until"].as_u64();
-        assert!(accepted["kind"] == "loss-accepted" && until > lsns.last().copied(), "{accepted}");
-        let nowhere = wal("repair", &dir, &["--accept-loss-after", &u64::MAX.to_string()]);
+        let [resumed, accepted] = &after[dumped.len()..] else { panic!("{after:?}") };
+        let until = accepted["until"].as_u64().expect("an index");
+        assert!(accepted["kind"] == "loss-accepted" && accepted["index"] == until, "{accepted}");
+        assert!(until > asked.max(last) && resumed["kind"] == "resumed", "{accepted}");
+        assert!(resumed["index"].is_null() && resumed["after_index"] == until - 1, "{resumed}");
+        let again = printed(&wal("repair", &dir, &["--json", "--accept-loss-until", &asked.to_string()])).remove(0);
+        assert!(again["repaired"] == false && again["accepted"] == until, "{again}");
+        let nowhere = wal("repair", &dir, &["--accept-loss-until", &u64::MAX.to_string()]);
         let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
-        assert!(code(&nowhere) == 1 && said.contains("no log reaches LSN"), "{said}");
+        assert!(code(&nowhere) == 1 && said.contains("no log reaches index"), "{said}");
         let id = verify(&dir).1["owner"]["node"].to_string();
         let (started, said) = start("participant", &id, &dir);
         assert_eq!(started, 0, "{said}");
     }
+    // An LSN is where a damaged log is cut: this one is not, and the refusal names the flag that helps.
+    let refused = wal("repair", &participant, &["--accept-loss-after", &lsn.to_string()]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(code(&refused) == 1 && said.trim().ends_with("--accept-loss-until INDEX"), "{said}");
+    for flags in [&[][..], &["--accept-loss-after", "1", "--accept-loss-until", "1"]] {
+        assert_eq!(code(&wal("repair", &participant, flags)), 2, "{flags:?}");
+    }
+}
+
+/// Of a damaged log an index says nothing, and what the refusal advises instead is possible.
+#[test]
+fn of_a_damaged_log_the_refusal_of_an_index_names_an_lsn_that_is_possible() {
+    let (folder, participant, _) = written();
+    let dir = folder.path().join("damaged");
+    let (_, keep) = damaged(&participant, &dir, "bit");
+    let refused = wal("repair", &dir, &["--accept-loss-until", "7"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(code(&refused) == 1 && said.trim().ends_with(&format!("--accept-loss-after {keep}")), "{said}");
+    assert_eq!(code(&wal("repair", &dir, &["--dry-run", "--accept-loss-after", &keep])), 0);
 }
 
 #[test]
@@ -295,6 +321,48 @@ fn a_torn_tail_is_told_from_damage_and_the_next_start_cuts_it_and_says_so() {
     }
     let (sound, document) = verify(&dir);
     assert_eq!((sound, &document["findings"]), (0, &Value::Array(Vec::new())), "{document}");
+}
+
+/// Its last group states, under a right checksum, another record before it than there is: a writer has erred.
+#[test]
+fn a_log_whose_positions_contradict_each_other_is_named_refused_and_repaired() {
+    let mut cluster = Cluster::start(1, &["--log-segment", "8MiB"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        put(&connect(&cluster.coordinator.address).await, "key".to_owned(), vec![1]).await;
+    });
+    cluster.nodes().for_each(|node| assert_eq!(node.terminate().code(), Some(0)));
+    let dir = cluster.participants[0].data.clone();
+    let last = *groups(&dir).last().expect("a group");
+    let path = dir.join("segment-0000");
+    let (at, stated) = (last.lsn.0, last.before.index.0 + 1);
+    let file = OpenOptions::new().read(true).write(true).open(&path).expect("the first segment");
+    let mut head = [0; 88];
+    file.read_exact_at(&mut head, at).expect("it can be read");
+    head[64..72].copy_from_slice(&stated.to_le_bytes());
+    let crc = crc32c::crc32c(&head[..84]);
+    head[84..].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&head, at).expect("it can be written");
+    drop(file);
+
+    let (damaged, document) = verify(&dir);
+    assert_eq!((damaged, &document["soundness"]), (2, &"damage".into()), "{document}");
+    let [finding] = document["findings"].as_array().expect("a list").as_slice() else { panic!("{document}") };
+    assert_eq!((&finding["lsn"], &finding["offset"]), (&at.into(), &at.into()), "{finding}");
+    let people = wal("verify", &dir, &[]);
+    let (refused, said) = start("participant", "1", &dir);
+    assert_eq!((code(&people), refused), (2, 4), "{said}");
+    for said in [finding.to_string(), String::from_utf8_lossy(&people.stdout).into_owned(), said] {
+        for word in
+            ["segment-0000", "history-contradicts", &format!("position {stated}/"), &format!("at {}/", stated - 1)]
+        {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+    let keep = possible(&dir).expect("it can be cut");
+    assert_eq!(keep, at.to_string());
+    assert_eq!(code(&wal("repair", &dir, &["--accept-loss-after", &keep])), 0);
+    assert_eq!((verify(&dir).0, start("participant", "1", &dir).0), (0, 0));
 }
 
 #[test]
@@ -378,7 +446,7 @@ fn a_command_that_cannot_write_its_answer_says_so_in_one_line() {
         told(&with(&["wal", "dump", "--from", "0"]), Some(dir));
         told(&with(&["wal", "verify"]), Some(dir));
         told(&with(&["wal", "check-cluster"]), Some(dir));
-        told(&with(&["wal", "repair", "--dry-run", "--accept-loss-after", "100000000"]), Some(dir));
+        told(&with(&["wal", "repair", "--dry-run", "--accept-loss-until", "100000000"]), Some(dir));
     }
     told(&["wal", "corrupt", "--seed", "1", "--kind", "bit", "--json"], Some(dir));
     told(&["wal", "corrupt", "--seed", "2", "--kind", "bit"], Some(dir));

@@ -6,7 +6,7 @@ use protocol::limits::DECIDED_BYTES_MAX;
 use protocol::operation::operations_bytes;
 use protocol::record::CommittedOutcome;
 use protocol::{
-    Attempt, ClientMessage, CommitMessage, InDoubt, Lsn, Machine, Message, NodeId, Operation, Owed, Position, Reason,
+    Attempt, ClientMessage, CommitMessage, InDoubt, Index, Machine, Message, NodeId, Operation, Owed, Position, Reason,
     RecoveryMessage, Refusal, StartError, TxnId,
 };
 use tests::kept::Kept;
@@ -117,7 +117,7 @@ fn prepares_may_fill_what_waits_for_a_connection_to_the_last_byte() {
             let committed = Message::Commit(CommitMessage::CommittedOnePhase {
                 txn: TxnId(txn),
                 attempt: FIRST,
-                committed_at: Position { lsn: Lsn(5), chain: 7 },
+                committed_at: Position { index: Index(5), hash: 7 },
                 results: None,
             });
             alone.tell(NodeId::participant(1), committed);
@@ -144,7 +144,7 @@ fn nobody_commits_in_one_phase_what_it_was_not_asked_to() {
     let mut alone = coordinator(&[1, 2], |_| {});
     let committed = |txn: u128, number: u32| {
         let attempt = Attempt { epoch: 1, number };
-        let committed_at = Position { lsn: Lsn(5), chain: 7 };
+        let committed_at = Position { index: Index(5), hash: 7 };
         Message::Commit(CommitMessage::CommittedOnePhase { txn: TxnId(txn), attempt, committed_at, results: None })
     };
     ask(&mut alone, transfer(1));

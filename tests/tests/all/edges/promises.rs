@@ -7,8 +7,8 @@ use protocol::limits::VALUE_BYTES_MAX;
 use protocol::message::{PeerChange, Prepare, PrepareMode};
 use protocol::operation::operations_bytes;
 use protocol::{
-    AdminMessage, Attempt, ClusterId, CommitMessage, Condition, HandshakeMessage, InDoubt, Machine, Message, NodeId,
-    Operation, Owed, Reason, Record, RecoveryMessage, Room, TxnId, UnwelcomeReason,
+    AdminMessage, Attempt, ClusterId, CommitMessage, Condition, HandshakeMessage, InDoubt, Logged, Machine, Message,
+    NodeId, Operation, Owed, Reason, Record, RecoveryMessage, Room, TxnId, UnwelcomeReason,
 };
 use tests::kept::made_up;
 
@@ -32,7 +32,7 @@ fn a_participant_owes_an_outcome_for_each_promise_and_what_a_checkpoint_logs_aga
     let doubt = |txn: u128| InDoubt { txn: TxnId(txn), attempt: FIRST, coordinator: 1 };
     assert_eq!(alone.machine.in_doubt(), [doubt(8), doubt(9)]);
 
-    alone.machine.replay(at, Record::PreparedAgain { promise, first_at: at });
+    alone.machine.replay(Logged::default(), Record::PreparedAgain { promise, first_at: at });
     assert_eq!(alone.machine.owes(), two, "what is held again takes the place of what was held");
     let waits = put_a(1);
     let waiting_bytes = operations_bytes(&waits.operations);

@@ -106,7 +106,7 @@ fn with_many_rows() -> Alone<Participant> {
     let table = Table::new();
     for row in 0..LONG_ROWS {
         let key = [b"r", row.to_be_bytes().as_slice()].concat();
-        table.apply(engine::Lsn(0), 0, &key, Some(Bytes::from_static(b"1")));
+        table.apply(engine::Place::default(), 0, &key, Some(Bytes::from_static(b"1")));
     }
     participant(table, &[1, 2])
 }
