@@ -2,7 +2,7 @@
 //! beside later ones, as it does where a network is slow to take a connection and its process has ended meanwhile.
 //!
 //! Invariants: only the process that took a connection hears what comes on it; a participant does not promise or do anything
-//! for an epoch that is older than one that it has met.
+//! for an epoch that is older than one that it has met, unless a log of the two was damaged.
 
 use protocol::message::Hello;
 use protocol::{Attempt, CommitMessage, HandshakeMessage, Message, Process, Role, TxnId, frame};
@@ -73,7 +73,10 @@ impl World<'_> {
 
     /// What the participant has said to it is lost with the connection.
     pub(super) fn earlier_over(&mut self, link: usize, host: usize, line: u64, boot: u64) {
-        let met = self.links[link].met;
+        // Where a log was damaged, fences are: one that lacks records moves none.
+        let is_damaged =
+            self.links[link].ends.iter().any(|end| matches!(end, End::Node(at) if self.hosts[*at].damages > 0));
+        let met = if is_damaged { 0 } else { self.links[link].met };
         let node = &mut self.hosts[host];
         let (id, now_boot) = (node.id, node.boot);
         let Some(running) = node.up().filter(|_| now_boot == boot) else { return };
