@@ -46,7 +46,7 @@ pub enum ClientError {
         node: u32,
     },
     /// The node said something that it may not say.
-    #[error("{address} does not keep to the protocol: {why}")]
+    #[error("{address} does not serve this client: {why}")]
     Violation {
         /// Where.
         address: String,

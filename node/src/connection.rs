@@ -48,7 +48,9 @@ pub(crate) enum CloseReason {
     HelloTimeout,
     #[error("the rest of a frame did not arrive within {} s", FRAME_TIMEOUT.as_secs())]
     FrameTimeout,
-    #[error("unfinished frames hold more than {UNFINISHED_BYTES_MAX} bytes")]
+    #[error(
+        "unfinished frames hold more than {UNFINISHED_BYTES_MAX} bytes, and this one has waited longest for its rest"
+    )]
     TooMuchUnfinished,
     #[error("the peer began with {0} instead of Hello")]
     NoHello(&'static str),
@@ -97,7 +99,7 @@ pub(crate) enum CloseReason {
          some connections are kept for nodes"
     )]
     TooManyClients { max: usize },
-    #[error("others came, all connections were taken, and the peer had not said hello yet")]
+    #[error("others came, all connections were taken, and the peer had not come further than its hello")]
     MadeRoom,
     #[error("this node stops")]
     Stopping,
@@ -300,6 +302,17 @@ impl Connection {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.get()
+    }
+
+    /// Whether a node is at the other end, and each has taken the other for the node that it says it is.
+    pub(crate) fn is_of_node(&self) -> bool {
+        self.asked.is_met.get() && self.node.get().is_some_and(|node| node.role() != Role::Client)
+    }
+
+    /// Since when a begun frame waits for its rest, if one does. Those of nodes come last, and those that are not read.
+    pub(crate) fn stalled(&self) -> Option<(bool, bool, u64)> {
+        let is_stalled = self.unfinished.get() > 0 && !self.is_closed();
+        is_stalled.then(|| (self.is_of_node(), self.is_paused.get(), self.unfinished_since_us.get()))
     }
 
     /// Whether a begun frame has been waiting for its rest for too long.
@@ -518,13 +531,20 @@ impl Intake {
     }
 
     fn count_unfinished(&self, has_progressed: bool) -> Result<(), CloseReason> {
-        let unfinished = self.frames.waiting_bytes();
+        let unfinished = if self.connection.is_closed() { 0 } else { self.frames.waiting_bytes() };
         let before = self.connection.unfinished.replace(unfinished);
         if unfinished > 0 && (before == 0 || has_progressed) {
             self.connection.unfinished_since_us.set(self.hub.clock.now().0);
         }
-        let total = self.hub.unfinished.get() - before + unfinished;
-        self.hub.unfinished.set(total);
-        if unfinished > 0 && total > UNFINISHED_BYTES_MAX { Err(CloseReason::TooMuchUnfinished) } else { Ok(()) }
+        self.hub.unfinished.set(self.hub.unfinished.get() - before + unfinished);
+        while self.hub.unfinished.get() > UNFINISHED_BYTES_MAX {
+            let Some(stalled) = self.hub.peers.borrow().most_stalled() else { break };
+            if Rc::ptr_eq(&stalled, &self.connection) {
+                return Err(CloseReason::TooMuchUnfinished);
+            }
+            self.hub.unfinished.set(self.hub.unfinished.get() - stalled.unfinished.replace(0));
+            stalled.close(CloseReason::TooMuchUnfinished);
+        }
+        Ok(())
     }
 }

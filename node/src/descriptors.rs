@@ -13,7 +13,7 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::limits::{
     CONNECTIONS_MIN, DIAL_DESCRIPTORS, NODE_DESCRIPTORS, NODES_CONNECTIONS_MAX, NODES_CONNECTIONS_PART,
-    OPEN_AT_START_ASSUMED,
+    OPEN_AT_START_ASSUMED, REFUSED_CONNECTIONS_MAX,
 };
 
 /// What is set aside, and what is left for connections.
@@ -31,8 +31,11 @@ impl Descriptors {
     /// # Errors
     /// If the limit leaves no room for connections.
     pub(crate) fn reserve(config: &NodeConfig) -> Result<Self, NodeError> {
-        let reserved =
-            open_now() + LOG_DESCRIPTORS as u64 + NODE_DESCRIPTORS + DIAL_DESCRIPTORS * config.peers.len() as u64;
+        let reserved = open_now()
+            + LOG_DESCRIPTORS as u64
+            + NODE_DESCRIPTORS
+            + REFUSED_CONNECTIONS_MAX as u64
+            + DIAL_DESCRIPTORS * config.peers.len() as u64;
         let descriptors =
             Self { reserved, connections_max: config.connections_max, serves_nodes: config.role == Role::Participant };
         raise(reserved + config.connections_max as u64);
@@ -59,6 +62,11 @@ impl Descriptors {
     /// How many connections may be accepted now: somebody may have changed the limit of this process.
     pub(crate) fn connections(self) -> usize {
         self.within(limit())
+    }
+
+    /// How many may be open at once: a few more, so that a client that is one too many can be told so.
+    pub(crate) fn accepted(self) -> usize {
+        self.connections() + REFUSED_CONNECTIONS_MAX
     }
 
     /// How many of them clients may have, so that they cannot keep a coordinator out.

@@ -14,7 +14,7 @@ pub const READ_BYTES_MAX: usize = 256 << 10;
 pub const SMALL_READS_BEFORE_SHRINKING: u32 = 64;
 
 /// Bytes of unfinished frames on all connections together: what many half-senders can make a node
-/// hold. A connection that would exceed it is closed.
+/// hold. Past it the one that has waited longest for its rest is closed.
 pub const UNFINISHED_BYTES_MAX: usize = 256 << 20;
 
 /// How long the rest of a begun frame may take. The largest frame on a slow line is well within it.
@@ -126,8 +126,7 @@ pub const WARNING_WINDOW_US: u64 = 10_000_000;
 pub const RING_ENTRIES: u32 = 1_024;
 
 /// Descriptors that a node opens besides its log and its connections: the ring, what the runtime waits on, the listener and the
-/// handle that ends it, a segment that is scrubbed and the one after it, a connection that is accepted only to be refused, the
-/// certificate, and some to spare.
+/// handle that ends it, a segment that is scrubbed and the one after it, the certificate, and some to spare.
 pub const NODE_DESCRIPTORS: u64 = 20;
 
 /// Descriptors for a participant that is dialled: its connection, and what looks up its name meanwhile.
@@ -138,6 +137,9 @@ pub const NODES_CONNECTIONS_PART: usize = 4;
 
 /// As many as coordinators can be known to a participant.
 pub const NODES_CONNECTIONS_MAX: usize = 256;
+
+/// Connections that are accepted only to be refused, at once.
+pub const REFUSED_CONNECTIONS_MAX: usize = 4;
 
 /// Connections without which a node is of no use: it does not start with fewer.
 pub const CONNECTIONS_MIN: usize = 4;

@@ -62,7 +62,7 @@ pub(crate) async fn accept_all(hub: Rc<Hub>, listener: TcpListener, descriptors:
             return;
         }
         match accepted {
-            Ok((_, address)) if hub.peers.borrow().accepted() >= descriptors.connections() => {
+            Ok((_, address)) if hub.peers.borrow().accepted() >= descriptors.accepted() => {
                 // Not this one, which may be followed at once by the next: a node comes again, and then there is room.
                 hub.peers.borrow().make_room();
                 if let Some(withheld) = hub.warnings.pass(hub.clock.now().0) {

@@ -73,15 +73,22 @@ impl Peers {
         self.clients
     }
 
-    /// Lets the connection go that has said nothing for longest, if there is one: nobody knows who that is.
+    /// Lets the oldest connection go that has said nothing, or names a node and has said nothing after that, if there is one:
+    /// nobody knows who that is.
     pub(crate) fn make_room(&self) {
-        let silent = self
-            .all
-            .values()
-            .filter(|connection| connection.is_asked && connection.node.get().is_none() && !connection.is_closed());
+        let is_client = |connection: &Connection| connection.node.get().is_some_and(|node| node.role() == Role::Client);
+        let silent = self.all.values().filter(|connection| {
+            connection.is_asked && !connection.is_closed() && !is_client(connection) && !connection.is_of_node()
+        });
         if let Some(oldest) = silent.min_by_key(|connection| connection.opened_us) {
             oldest.close(CloseReason::MadeRoom);
         }
+    }
+
+    /// The connection on which a part of a frame has waited longest for the rest; one of a node only if there is no other.
+    pub(crate) fn most_stalled(&self) -> Option<Rc<Connection>> {
+        let stalled = self.all.values().filter_map(|connection| Some((connection.stalled()?, connection)));
+        stalled.min_by_key(|(since, _)| *since).map(|(_, connection)| Rc::clone(connection))
     }
 
     /// Takes a connection whose other end is not known yet.

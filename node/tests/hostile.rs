@@ -13,7 +13,7 @@ use protocol::limits::FRAME_BYTES_MAX;
 use protocol::message::{Hello, MESSAGE_HEAD_BYTES, Submit};
 use protocol::{
     AdminMessage, ClientMessage, ClusterId, CommitMessage, HandshakeMessage, Message, Process, RecoveryMessage, Role,
-    TxnId,
+    TxnId, UnwelcomeReason,
 };
 use tempfile::TempDir;
 use world::{CLUSTER, Client, Running, config, prepare_lost, submit};
@@ -133,9 +133,10 @@ fn a_connection_too_many_is_refused() {
     for (number, client) in connections.iter_mut().enumerate() {
         client.ask(number as u128);
     }
-    let mut refused = TcpStream::connect(node.address).unwrap();
-    assert_eq!(refused.read(&mut [0; 64]).unwrap_or(0), 0);
-    node.wait_for_log("as many are open as network.connections");
+    let mut refused = Client::connect(node.address);
+    let unwelcome = Message::Handshake(HandshakeMessage::Unwelcome(UnwelcomeReason::TooManyClients.into()));
+    assert_eq!(refused.receive(), Some(unwelcome));
+    node.wait_for_log("64 clients are connected, no more than network.connections");
     connections[0].ask(1_000);
 }
 

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use client::{Client, ClientError, Options, Outcome, Transaction};
+use node::limits::REFUSED_CONNECTIONS_MAX;
+use protocol::message::Hello;
+use protocol::{ClusterId, HandshakeMessage, Message, Process, Role, frame};
 use tests::processes::Cluster;
 use tests::transfers::connect;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::processes::{account_at, run};
@@ -86,33 +89,50 @@ fn idle_connections_leave_the_log_what_it_needs() {
     }
 }
 
+/// A connection that the node has greeted, and that goes no further than these messages.
+async fn stranger(address: &str, says: &[Message]) -> TcpStream {
+    let mut stranger = TcpStream::connect(address).await.expect("a connection is left");
+    assert!(stranger.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0), "it is greeted");
+    for message in says {
+        stranger.write_all(&frame::single(message)).await.expect("it is heard");
+    }
+    stranger
+}
+
 #[test]
 fn idle_clients_and_strangers_do_not_keep_a_coordinator_out() {
     const CONNECTIONS: usize = 8;
     const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
-    let mut cluster = Cluster::start(1, &["--network-connections", "8", "--network-hello-timeout", "20s"]);
-    assert!(cluster.coordinator.terminate().success());
+    let settings = ["--network-connections", "8", "--network-hello-timeout", "20s"];
+    let mut cluster = Cluster::start(1, &settings);
     let participant = cluster.participants[0].address.clone();
+    run(async {
+        let (idle, why) = idle_until_refused(&cluster.coordinator.address).await;
+        assert_eq!(idle.len(), CONNECTIONS);
+        assert!(why.contains("too-many-clients"), "{why}");
+    });
+    assert!(cluster.coordinator.terminate().success());
     run(async {
         let (idle, why) = idle_until_refused(&participant).await;
         assert_eq!(idle.len(), CONNECTIONS * 3 / 4);
         assert!(why.contains("too-many-clients"), "{why}");
-        // They take what is left, and say nothing.
-        let mut strangers = Vec::new();
-        for _ in idle.len()..CONNECTIONS {
-            let mut stranger = TcpStream::connect(&participant).await.expect("a connection is left");
-            assert!(stranger.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0), "it is greeted");
-            strangers.push(stranger);
+        // They take what is left, and say nothing, or that they are a coordinator and nothing after that.
+        let process = Process { log: 7, epoch: 1, start: 7 };
+        let hello =
+            Message::Handshake(HandshakeMessage::Hello(Hello::daemon(Role::Coordinator, 77, ClusterId(1), process)));
+        for says in [&[] as &[Message], &[hello]] {
+            let mut strangers = Vec::new();
+            while strangers.len() < CONNECTIONS - idle.len() + REFUSED_CONNECTIONS_MAX {
+                strangers.push(stranger(&participant, says).await);
+            }
+            cluster.coordinator.start();
+            let started = Instant::now();
+            let client = connect(&cluster.coordinator.address).await;
+            put(&client, "first".to_owned(), vec![1]).await;
+            let served = started.elapsed();
+            assert!(served < HELLO_TIMEOUT / 2, "{served:?}: it waited until strangers were closed");
+            assert!(cluster.coordinator.terminate().success());
         }
-        cluster.coordinator.start();
-        let started = Instant::now();
-        let client = connect(&cluster.coordinator.address).await;
-        put(&client, "first".to_owned(), vec![1]).await;
-        assert!(
-            started.elapsed() < HELLO_TIMEOUT / 2,
-            "{:?}: it waited until strangers were closed",
-            started.elapsed()
-        );
     });
 }
 
@@ -136,7 +156,7 @@ fn connections_to_participants_do_not_count_against_those_that_a_coordinator_acc
         let write = keys.iter().fold(Transaction::new(), |write, key| write.put(key.clone(), "1"));
         let outcome = client.submit(write).await;
         assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
-        let second = Client::connect(cluster.coordinator.address.clone(), Options::default()).await;
+        let second = connect_idle(&cluster.coordinator.address).await;
         assert!(second.is_err(), "one connection may be accepted, and there are two");
         // A participant that comes back is met all the same.
         cluster.participants[1].kill();

@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use client::{Outcome, Transaction};
@@ -60,9 +60,21 @@ impl Place {
     }
 }
 
+/// Waits until a node ends, while those go on that make it write.
+async fn ended_under_load(node: &mut Node) -> ExitStatus {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < patience {
+        if let Some(status) = node.ended_within(Duration::ZERO) {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    node.wait_for_end()
+}
+
 /// What an operator sees of a node whose disk has failed.
-fn assert_stopped_for_its_disk(node: &mut Node) {
-    let status = node.wait_for_end();
+async fn assert_stopped_for_its_disk(node: &mut Node) {
+    let status = ended_under_load(node).await;
     let log = node.log();
     assert_eq!(status.code(), Some(DISK_FAILED), "{log}");
     let said = log.lines().find(|line| line.contains("ERROR") && line.contains("the log has stopped"));
@@ -82,7 +94,7 @@ fn fails_and_comes_back(name: &'static str, takes_direct: bool, operation: Opera
         place.wait_for_second_segment();
         load.progress(50).await;
         place.files.fail(operation, 3, failing);
-        assert_stopped_for_its_disk(place.node());
+        assert_stopped_for_its_disk(place.node()).await;
         if name == "p1" {
             let aside = Transaction::new().put(format!("aside/{{{}}}", account_at(2, 2)), "1");
             let outcome = client.submit(aside.deadline(Duration::from_secs(3))).await;
@@ -93,7 +105,7 @@ fn fails_and_comes_back(name: &'static str, takes_direct: bool, operation: Opera
         load.progress(200).await;
         // The whole disk goes, and then the power.
         place.files.break_down();
-        place.node().wait_for_end();
+        ended_under_load(place.node()).await;
         place.cut_power(7);
         place.files.heal();
         place.node().start();
@@ -178,7 +190,7 @@ fn a_limit_of_file_sizes_that_a_write_meets_is_named() {
         load.progress(100).await;
         // Below what is written already, so that the next group meets it.
         cluster.participants[0].limit_file_size(Some(4096));
-        assert_stopped_for_its_disk(&mut cluster.participants[0]);
+        assert_stopped_for_its_disk(&mut cluster.participants[0]).await;
         let log = cluster.participants[0].log();
         assert!(log.contains("limit of file sizes"), "{log}");
         cluster.participants[0].start();
