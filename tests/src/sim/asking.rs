@@ -105,7 +105,8 @@ impl World<'_> {
     }
 
     pub(super) fn wake_later(&mut self, client: usize) {
-        let Some(at) = self.clients[client].next_again() else { return };
+        // What was due while it did not look is due now: it would never wake at a time that is past.
+        let Some(at) = self.clients[client].next_again().map(|at| at.max(self.now)) else { return };
         if self.clients[client].wake_at.is_none_or(|due| at < due) {
             self.clients[client].wake_at = Some(at);
             self.at(at, Event::Wake(client));
